@@ -1,0 +1,1 @@
+//! Builds everything, owns the listeners and the lifecycle.

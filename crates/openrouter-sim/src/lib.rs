@@ -1,0 +1,1 @@
+//! A simulated OpenRouter with faults and a bill of its own.

@@ -1,0 +1,1 @@
+//! What OpenRouter says on the wire, and a client for it.

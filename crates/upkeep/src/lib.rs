@@ -1,0 +1,1 @@
+//! What must happen without a request: settle open calls, compare with OpenRouter, the schedule.

@@ -1,0 +1,1 @@
+//! Reading: the usage endpoints and who may read them.
