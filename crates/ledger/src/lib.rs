@@ -1,1 +1,137 @@
-//! Calls, entries, daily rows, the organisation and its users on SQLite: one writer, many readers.
+//! The ledger of one organisation on one `SQLite` file: calls, entries, daily rows, users, reconciliations.
+//!
+//! One writer task commits in groups; a pool of read-only connections answers questions. What a method of
+//! [`Ledger`] has returned from is on stable storage.
+
+mod error;
+mod open;
+mod organisation;
+mod reads;
+mod verify;
+mod writer;
+mod writes {
+    pub(crate) mod admit;
+    pub(crate) mod asked;
+    pub(crate) mod generation;
+    pub(crate) mod organisation;
+    pub(crate) mod probe;
+    pub(crate) mod reconciliation;
+    pub(crate) mod settle;
+    pub(crate) mod unsettled;
+}
+
+pub use error::{OpenError, ReadError, WriteError};
+pub use open::{LedgerOptions, Stopped};
+pub use organisation::Organisation;
+pub use reads::{DayUsage, ModelUsage, OpenCall, Reconciliation, Unsettled, UsageOfUser, UserRecord};
+pub use verify::{Finding, Verification};
+pub use writes::admit::{Admission, Asker, NewCall};
+pub use writes::asked::Asked;
+pub use writes::generation::GenerationKnown;
+pub use writes::organisation::OrganisationFacts;
+pub use writes::reconciliation::NewReconciliation;
+pub use writes::settle::{Settle, Settled};
+pub use writes::unsettled::{LeaveOpen, Orphan, Void};
+
+use jiff::Timestamp;
+use sqlx::SqlitePool;
+
+/// A call's id: UUID v7, made from the instant of its admission.
+pub type CallId = uuid::Uuid;
+
+/// The open database file.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    writer: writer::Writer,
+    readers: SqlitePool,
+}
+
+impl Ledger {
+    /// W1: the call and who made it, before anything leaves the house.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was recorded, so nothing may be sent.
+    pub async fn admit(&self, call: NewCall) -> Result<Admission, WriteError> {
+        self.writer.write(call).await
+    }
+
+    /// W2: the generation id, before the client sees the head.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the id is not on stable storage.
+    pub async fn know_generation(&self, known: GenerationKnown) -> Result<(), WriteError> {
+        self.writer.write(known).await
+    }
+
+    /// W3: the entry, the daily row and the end of the call, in one transaction.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was booked; the call is as it was.
+    pub async fn settle(&self, settle: Settle) -> Result<Settled, WriteError> {
+        self.writer.write(settle).await
+    }
+
+    /// Notes how a call ended whose cost is not known yet.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the call is as it was.
+    pub async fn leave_open(&self, left: LeaveOpen) -> Result<(), WriteError> {
+        self.writer.write(left).await
+    }
+
+    /// Marks a call that may have been billed but whose generation id was never known.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the call is as it was.
+    pub async fn orphan(&self, orphan: Orphan) -> Result<(), WriteError> {
+        self.writer.write(orphan).await
+    }
+
+    /// Ends a call that is proved unbilled.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the call is as it was.
+    pub async fn void(&self, void: Void) -> Result<(), WriteError> {
+        self.writer.write(void).await
+    }
+
+    /// Notes that `/generation` was asked in vain, and when to ask again.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the call is as it was.
+    pub async fn note_asked(&self, asked: Asked) -> Result<(), WriteError> {
+        self.writer.write(asked).await
+    }
+
+    /// Calls that were under way when the last process died become orphans; answers how many.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing changed.
+    pub async fn orphan_interrupted(&self, now: Timestamp) -> Result<u64, WriteError> {
+        self.writer.write(writes::unsettled::OrphanInterrupted { now }).await
+    }
+
+    /// Creates the organisation or updates what `facts` names, and answers what is now recorded.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing changed.
+    pub async fn ensure_organisation(&self, facts: OrganisationFacts) -> Result<Organisation, WriteError> {
+        self.writer.write(facts).await
+    }
+
+    /// Records a poll.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was recorded.
+    pub async fn record_reconciliation(&self, new: NewReconciliation) -> Result<Reconciliation, WriteError> {
+        self.writer.write(new).await
+    }
+
+    /// Writes and commits a marker, to find out whether the ledger can be written.
+    ///
+    /// # Errors
+    /// [`WriteError`] where it cannot.
+    pub async fn probe(&self, now: Timestamp) -> Result<(), WriteError> {
+        self.writer.write(writes::probe::Probe { now }).await
+    }
+}

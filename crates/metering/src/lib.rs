@@ -1,1 +1,21 @@
-//! The rules: money, markup, billing day, identity, settlement and roll-up; no I/O, no clock, no async.
+//! The rules of billing, as pure functions on plain data: money, markup, billing day, identity,
+//! settlement and roll-up.
+//!
+//! Nothing here reads a clock, a file, a socket or the environment; whoever calls passes the time, the
+//! zone and the ids in.
+
+mod calendar;
+mod clock;
+mod decimal;
+mod identity;
+mod money;
+mod rollup;
+mod settlement;
+
+pub use calendar::{BillingZone, UnknownZone, instant_of_generation};
+pub use clock::Clock;
+pub use decimal::DecimalError;
+pub use identity::{ExternalUser, OrgId, UNATTRIBUTED, UserId};
+pub use money::{Markup, MoneyError, ParsedUsd, PicoUsd};
+pub use rollup::{DailyKey, DailySum, EntryFacts, Overflow, roll_up};
+pub use settlement::{Cost, CostSource, Report, Settlement, Tokens, booked_model};

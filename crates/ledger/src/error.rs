@@ -1,0 +1,115 @@
+//! What can go wrong with the file, by what the caller can do about it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Why the database could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{path} is in use by another mai-usage")]
+    Busy {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// Others may read or write it.
+    #[error("{path} may be read by others (mode {mode:o}); hint: chmod 600 {path}", path = .path.display())]
+    Mode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A newer program has migrated it.
+    #[error(
+        "{path} was written by a newer mai-usage (schema {version}); hint: run that version, or restore a backup"
+    )]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// The migration this program does not know.
+        version: i64,
+    },
+    /// The file or its folder cannot be used.
+    #[error("cannot use {path}: {source}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The `SQLite` that is linked in is too old.
+    #[error("SQLite {version} can corrupt a write-ahead log; at least 3.51.3 is needed")]
+    SqliteTooOld {
+        /// The linked version.
+        version: String,
+    },
+    /// `SQLite` refused.
+    #[error("cannot open {path}: {source}", path = .path.display())]
+    Database {
+        /// The database file.
+        path: PathBuf,
+        /// What it said.
+        source: sqlx::Error,
+    },
+    /// A migration failed; the schema is as it was.
+    #[error("cannot migrate {path}: {source}", path = .path.display())]
+    Migration {
+        /// The database file.
+        path: PathBuf,
+        /// What failed.
+        source: sqlx::migrate::MigrateError,
+    },
+}
+
+/// Why a write was not recorded.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum WriteError {
+    /// The file cannot be written now: full, read-only, locked. Nothing was recorded; later it may work.
+    #[error("the ledger cannot be written: {0}")]
+    Unwritable(Arc<sqlx::Error>),
+    /// What was to be written contradicts what is recorded. Nothing was recorded.
+    #[error("the ledger refused: {0}")]
+    Refused(String),
+    /// The writer has stopped.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+/// Why a question could not be answered.
+#[derive(Debug, thiserror::Error)]
+#[error("the ledger cannot be read: {0}")]
+pub struct ReadError(#[from] pub(crate) sqlx::Error);
+
+impl WriteError {
+    pub(crate) fn refused(why: impl std::fmt::Display) -> Self {
+        Self::Refused(why.to_string())
+    }
+}
+
+/// Constraint violations are the caller's contradiction; everything else is the file's trouble.
+impl From<sqlx::Error> for WriteError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) if !matches!(database.kind(), sqlx::error::ErrorKind::Other) => {
+                Self::Refused(database.message().to_owned())
+            }
+            // SQLITE_CONSTRAINT_TRIGGER: one of our own triggers said no.
+            sqlx::Error::Database(database) if database.code().as_deref() == Some("1811") => {
+                Self::Refused(database.message().to_owned())
+            }
+            sqlx::Error::RowNotFound => Self::refused("no such row"),
+            _ => Self::Unwritable(Arc::new(error)),
+        }
+    }
+}
+
+/// Whether `error` says that data may not have reached the disk although it was asked for (`SQLITE_IOERR_FSYNC`,
+/// `SQLITE_IOERR_DIR_FSYNC`): what the kernel has dropped then, no retry brings back.
+pub(crate) fn is_failed_fsync(error: &sqlx::Error) -> bool {
+    const FAILED_FSYNC: [&str; 2] = ["1034", "1290"];
+    match error {
+        sqlx::Error::Database(database) => database.code().is_some_and(|code| FAILED_FSYNC.contains(&&*code)),
+        _ => false,
+    }
+}

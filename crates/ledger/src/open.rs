@@ -1,0 +1,156 @@
+//! Opening the file: mode, lock, migrations, the writer and the readers.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use tokio_util::task::TaskTracker;
+
+use crate::error::OpenError;
+use crate::{Ledger, writer};
+
+static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
+
+/// Longest wait for another process's lock on the database.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Read-only connections: the Usage tab asks a handful of questions at once.
+const READERS: u32 = 4;
+
+/// The oldest `SQLite` without the defect that can corrupt a write-ahead log.
+const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
+
+/// What opening needs to know.
+#[derive(Debug, Clone)]
+pub struct LedgerOptions {
+    /// The database file; made with mode 0600 where it is missing.
+    pub path: PathBuf,
+    /// The writer's task belongs to this tracker.
+    pub tasks: TaskTracker,
+}
+
+/// How the writer came to its end; see [`Ledger::open`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stopped {
+    /// Every [`Ledger`] was dropped.
+    Closed,
+    /// Data may not have reached the disk. The process must end; the restart heals.
+    FailedFsync,
+}
+
+impl Ledger {
+    /// Opens the file for reading and writing, alone: checks its mode, takes the lock, migrates.
+    ///
+    /// The second value resolves when the writer has ended.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the file is as it was.
+    pub async fn open(
+        options: &LedgerOptions,
+    ) -> Result<(Self, tokio::sync::oneshot::Receiver<Stopped>), OpenError> {
+        let path = &options.path;
+        refuse_old_sqlite().await?;
+        create_private(path)?;
+        let lock = lock(path)?;
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        let database = |source| OpenError::Database { path: path.clone(), source };
+        let mut connection = connect.connect().await.map_err(database)?;
+        migrate(&mut connection, path).await?;
+        let readers = Self::readers(path).await?;
+        let (writer, stopped) = writer::start(connection, lock, &options.tasks);
+        Ok((Self { writer, readers }, stopped))
+    }
+
+    /// Opens a file for reading only, beside a running daemon.
+    ///
+    /// # Errors
+    /// [`OpenError`] where it is missing or no ledger.
+    pub async fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+        refuse_readable_by_others(path)?;
+        Ok(Self { writer: writer::closed(), readers: Self::readers(path).await? })
+    }
+
+    async fn readers(path: &Path) -> Result<sqlx::SqlitePool, OpenError> {
+        let connect = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(BUSY_TIMEOUT)
+            .disable_statement_logging();
+        SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(connect)
+            .await
+            .map_err(|source| OpenError::Database { path: path.to_owned(), source })
+    }
+}
+
+async fn refuse_old_sqlite() -> Result<(), OpenError> {
+    let in_memory = |source| OpenError::Database { path: ":memory:".into(), source };
+    let mut connection = SqliteConnection::connect(":memory:").await.map_err(in_memory)?;
+    let version: String =
+        sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await.map_err(in_memory)?;
+    let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
+    if parts.as_slice() < OLDEST_SQLITE.as_slice() {
+        return Err(OpenError::SqliteTooOld { version });
+    }
+    Ok(())
+}
+
+fn create_private(path: &Path) -> Result<(), OpenError> {
+    let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match created {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => refuse_readable_by_others(path),
+        Err(source) => Err(OpenError::File { path: path.to_owned(), source }),
+    }
+}
+
+fn refuse_readable_by_others(path: &Path) -> Result<(), OpenError> {
+    let file = |source| OpenError::File { path: path.to_owned(), source };
+    let mode = std::fs::metadata(path).map_err(file)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(OpenError::Mode { path: path.to_owned(), mode });
+    }
+    Ok(())
+}
+
+/// The lock is a file of its own beside the database: a lock on the database itself would be lost as soon as
+/// any descriptor of it is closed in this process, and backups and readers open many.
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock_path = PathBuf::from(name);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&lock_path)
+        .map_err(|source| OpenError::File { path: lock_path.clone(), source })?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Busy { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::File { path: lock_path, source }),
+    }
+}
+
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
+    match MIGRATIONS.run(connection).await {
+        Ok(()) => Ok(()),
+        Err(MigrateError::VersionMissing(version)) => {
+            Err(OpenError::Newer { path: path.to_owned(), version })
+        }
+        Err(source) => Err(OpenError::Migration { path: path.to_owned(), source }),
+    }
+}

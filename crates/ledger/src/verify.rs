@@ -1,0 +1,204 @@
+//! `verify`: what must be true of the file at every commit, looked at with fresh eyes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use futures_util::TryStreamExt as _;
+use metering::{DailyKey, DailySum, EntryFacts, Markup, PicoUsd, roll_up};
+use sqlx::SqliteConnection;
+
+use crate::Ledger;
+use crate::error::ReadError;
+
+/// What was looked at and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verification {
+    /// Entries read.
+    pub entries: u64,
+    /// Daily rows read.
+    pub daily_rows: u64,
+    /// The sum of the ledger's costs.
+    pub cost: PicoUsd,
+    /// The sum of the ledger's charges.
+    pub charge: PicoUsd,
+    /// Everything that is wrong; empty where all is well.
+    pub findings: Vec<Finding>,
+}
+
+/// One thing that is wrong, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding(String);
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Ledger {
+    /// Checks the file: its pages, roll-up = ledger, one settling entry a generation and a call, amounts that
+    /// follow from their texts, and calls whose state fits their entries. Reads one consistent snapshot.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the file cannot be read at all.
+    pub async fn verify(&self) -> Result<Verification, ReadError> {
+        let mut transaction = self.readers.begin().await?;
+        let mut findings = integrity(&mut transaction).await?;
+        let facts = entry_facts(&mut transaction, &mut findings).await?;
+        let entries = facts.len() as u64;
+        let (cost, charge) = totals(&facts, &mut findings);
+        let daily = daily_rows(&mut transaction).await?;
+        compare_roll_up(facts, &daily, &mut findings);
+        findings.extend(calls_that_do_not_fit(&mut transaction).await?);
+        transaction.rollback().await?;
+        Ok(Verification { entries, daily_rows: daily.len() as u64, cost, charge, findings })
+    }
+}
+
+async fn integrity(connection: &mut SqliteConnection) -> Result<Vec<Finding>, ReadError> {
+    let lines: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut *connection).await?;
+    let broken = lines.into_iter().filter(|line| line != "ok");
+    let mut findings: Vec<Finding> = broken.map(|line| Finding(format!("integrity: {line}"))).collect();
+    let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_all(connection).await?.len();
+    if dangling > 0 {
+        findings.push(Finding(format!("integrity: {dangling} rows refer to rows that are not there")));
+    }
+    Ok(findings)
+}
+
+async fn entry_facts(
+    connection: &mut SqliteConnection,
+    findings: &mut Vec<Finding>,
+) -> Result<Vec<EntryFacts>, ReadError> {
+    let mut rows = sqlx::query!(
+        "SELECT id, kind, org_id, day, user_id, model, requests, prompt_tokens, completion_tokens, cost_text,
+                cost_pico_usd, markup, charge_pico_usd, occurred_at_ms
+         FROM entries
+         ORDER BY id"
+    )
+    .fetch(connection);
+    let mut facts = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        let (cost, charge) = (PicoUsd::new(row.cost_pico_usd), PicoUsd::new(row.charge_pico_usd));
+        if PicoUsd::parse(&row.cost_text).map(|parsed| parsed.amount) != Ok(cost) {
+            findings
+                .push(Finding(format!("entry {}: cost {cost} is not its text {}", row.id, row.cost_text)));
+        }
+        let priced = Markup::parse(&row.markup).and_then(|markup| markup.charge(cost));
+        if row.kind == "call" && priced != Ok(charge) {
+            findings.push(Finding(format!(
+                "entry {}: charge {charge} is not cost {cost} x markup {}",
+                row.id, row.markup
+            )));
+        }
+        facts.push(EntryFacts {
+            key: DailyKey { org_id: row.org_id, day: row.day, user_id: row.user_id, model: row.model },
+            requests: row.requests,
+            prompt_tokens: row.prompt_tokens.unwrap_or(0),
+            completion_tokens: row.completion_tokens.unwrap_or(0),
+            cost,
+            charge,
+            occurred_at_ms: row.occurred_at_ms,
+        });
+    }
+    Ok(facts)
+}
+
+fn totals(facts: &[EntryFacts], findings: &mut Vec<Finding>) -> (PicoUsd, PicoUsd) {
+    let sum = |amount: fn(&EntryFacts) -> PicoUsd| {
+        facts.iter().try_fold(PicoUsd::ZERO, |sum, entry| sum.checked_add(amount(entry)))
+    };
+    if let (Ok(cost), Ok(charge)) = (sum(|entry| entry.cost), sum(|entry| entry.charge)) {
+        return (cost, charge);
+    }
+    findings.push(Finding("the sum of the ledger is out of range".to_owned()));
+    (PicoUsd::ZERO, PicoUsd::ZERO)
+}
+
+async fn daily_rows(connection: &mut SqliteConnection) -> Result<BTreeMap<DailyKey, DailySum>, ReadError> {
+    let rows = sqlx::query!(
+        "SELECT org_id, day, user_id, model, requests, prompt_tokens, completion_tokens, cost_pico_usd,
+                charge_pico_usd, first_activity_at_ms, last_activity_at_ms
+         FROM daily_usage"
+    )
+    .fetch_all(connection)
+    .await?;
+    let keyed = rows.into_iter().map(|row| {
+        let key = DailyKey { org_id: row.org_id, day: row.day, user_id: row.user_id, model: row.model };
+        let sum = DailySum {
+            requests: row.requests,
+            prompt_tokens: row.prompt_tokens,
+            completion_tokens: row.completion_tokens,
+            cost: PicoUsd::new(row.cost_pico_usd),
+            charge: PicoUsd::new(row.charge_pico_usd),
+            first_activity_at_ms: row.first_activity_at_ms,
+            last_activity_at_ms: row.last_activity_at_ms,
+        };
+        (key, sum)
+    });
+    Ok(keyed.collect())
+}
+
+fn compare_roll_up(
+    facts: Vec<EntryFacts>,
+    daily: &BTreeMap<DailyKey, DailySum>,
+    findings: &mut Vec<Finding>,
+) {
+    let expected = match roll_up(facts) {
+        Ok(expected) => expected,
+        Err(overflow) => {
+            findings.push(Finding(format!("roll-up: {overflow}")));
+            return;
+        }
+    };
+    for (key, sum) in &expected {
+        match daily.get(key) {
+            None => findings.push(Finding(format!("roll-up: no daily row for {}", name(key)))),
+            Some(row) if row != sum => findings.push(Finding(format!(
+                "roll-up: the daily row of {} is {row:?}, its entries add up to {sum:?}",
+                name(key)
+            ))),
+            Some(_) => {}
+        }
+    }
+    for key in daily.keys().filter(|key| !expected.contains_key(key)) {
+        findings.push(Finding(format!("roll-up: the daily row of {} has no entries", name(key))));
+    }
+}
+
+fn name(key: &DailyKey) -> String {
+    format!("{} {} {} {}", key.org_id, key.day, key.user_id, key.model)
+}
+
+async fn calls_that_do_not_fit(connection: &mut SqliteConnection) -> Result<Vec<Finding>, ReadError> {
+    let rows = sqlx::query!(
+        "SELECT calls.id AS 'call_id!', calls.state AS 'state!', count(entries.id) AS 'entries!: i64'
+         FROM calls
+         LEFT JOIN entries ON entries.call_id = calls.id AND entries.kind = 'call'
+         GROUP BY calls.id
+         HAVING (calls.state = 'settled') <> (count(entries.id) = 1) OR count(entries.id) > 1
+         LIMIT 1000"
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let mut findings: Vec<Finding> = rows
+        .into_iter()
+        .map(|row| {
+            Finding(format!("once: call {} is {} and has {} entries", row.call_id, row.state, row.entries))
+        })
+        .collect();
+    let doubled = sqlx::query!(
+        "SELECT generation_id AS 'generation_id!', count(*) AS 'entries!: i64'
+         FROM entries
+         WHERE kind = 'call' AND generation_id IS NOT NULL
+         GROUP BY generation_id
+         HAVING count(*) > 1
+         LIMIT 1000"
+    )
+    .fetch_all(connection)
+    .await?;
+    findings.extend(doubled.into_iter().map(|row| {
+        Finding(format!("once: generation {} is booked {} times", row.generation_id, row.entries))
+    }));
+    Ok(findings)
+}

@@ -1,0 +1,162 @@
+//! The one writer: takes what callers want written from a bounded channel, commits it in groups, and answers
+//! nobody before the commit has returned.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use sqlx::SqliteConnection;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::error::{WriteError, is_failed_fsync};
+use crate::open::Stopped;
+
+/// Writes that wait for the writer; beyond this callers wait for a place.
+const CHANNEL: usize = 4_096;
+
+/// Writes in one commit. One fsync for all of them is what makes many callers cheap; the limit keeps the first
+/// one's wait short.
+const LARGEST_GROUP: usize = 512;
+
+/// One thing to write. It runs inside the group's transaction; failing undoes only itself.
+pub(crate) trait Write: Send + Sync + 'static {
+    /// What the caller learns once it is committed.
+    type Answer: Send + 'static;
+
+    /// Writes it.
+    fn apply(
+        &self,
+        connection: &mut SqliteConnection,
+    ) -> impl Future<Output = Result<Self::Answer, WriteError>> + Send;
+}
+
+/// The way to the writer's task.
+#[derive(Clone)]
+pub(crate) struct Writer {
+    queue: mpsc::Sender<Box<dyn Queued>>,
+}
+
+/// A write of any type with its caller waiting.
+trait Queued: Send {
+    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, Result<(), WriteError>>;
+    fn answer(self: Box<Self>, committed: Result<(), WriteError>);
+}
+
+struct Waiting<W: Write> {
+    write: W,
+    outcome: Option<Result<W::Answer, WriteError>>,
+    caller: oneshot::Sender<Result<W::Answer, WriteError>>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
+impl Writer {
+    /// Queues `write` and waits until it is committed or refused.
+    pub(crate) async fn write<W: Write>(&self, write: W) -> Result<W::Answer, WriteError> {
+        let (caller, answer) = oneshot::channel();
+        let waiting = Box::new(Waiting { write, outcome: None, caller });
+        self.queue.send(waiting).await.map_err(|_| WriteError::Closed)?;
+        answer.await.map_err(|_| WriteError::Closed)?
+    }
+}
+
+impl<W: Write> Queued for Waiting<W> {
+    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, Result<(), WriteError>> {
+        Box::pin(async move {
+            let outcome = self.write.apply(connection).await;
+            let result = outcome.as_ref().map(drop).map_err(Clone::clone);
+            self.outcome = Some(outcome);
+            result
+        })
+    }
+
+    fn answer(self: Box<Self>, committed: Result<(), WriteError>) {
+        let answer = match (self.outcome, committed) {
+            (Some(Err(refused)), _) => Err(refused),
+            (Some(Ok(answer)), Ok(())) => Ok(answer),
+            (_, Err(error)) => Err(error),
+            (None, Ok(())) => Err(WriteError::Closed),
+        };
+        // A caller that went away does not want to know; what it asked for is recorded all the same.
+        drop(self.caller.send(answer));
+    }
+}
+
+/// Starts the writer's task. It holds `lock` as long as it lives.
+pub(crate) fn start(
+    connection: SqliteConnection,
+    lock: File,
+    tasks: &TaskTracker,
+) -> (Writer, oneshot::Receiver<Stopped>) {
+    let (queue, waiting) = mpsc::channel(CHANNEL);
+    let (stopped, has_stopped) = oneshot::channel();
+    tasks.spawn(async move {
+        let end = run(connection, waiting).await;
+        drop(lock);
+        // Nobody listening means that nobody is left to stop.
+        let _ = stopped.send(end);
+    });
+    (Writer { queue }, has_stopped)
+}
+
+/// A writer for a ledger that is only read: every write answers [`WriteError::Closed`].
+pub(crate) fn closed() -> Writer {
+    Writer { queue: mpsc::channel(1).0 }
+}
+
+async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Queued>>) -> Stopped {
+    let mut group = Vec::with_capacity(LARGEST_GROUP);
+    while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
+        let committed = commit_group(&mut connection, &mut group).await;
+        if let Err(error) = &committed {
+            tracing::error!(%error, writes = group.len(), "nothing of this group was recorded");
+            roll_back(&mut connection).await;
+        }
+        let failed_fsync = committed.as_ref().is_err_and(is_failed_fsync);
+        let committed = committed.map_err(|error| WriteError::Unwritable(Arc::new(error)));
+        for write in group.drain(..) {
+            write.answer(committed.clone());
+        }
+        if failed_fsync {
+            return Stopped::FailedFsync;
+        }
+    }
+    Stopped::Closed
+}
+
+/// Runs the group in one transaction. A refused write is undone alone; trouble with the file undoes all.
+async fn commit_group(
+    connection: &mut SqliteConnection,
+    group: &mut [Box<dyn Queued>],
+) -> Result<(), sqlx::Error> {
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    for write in group {
+        sqlx::query("SAVEPOINT one").execute(&mut *connection).await?;
+        match write.run(connection).await {
+            Ok(()) => {}
+            Err(WriteError::Unwritable(error)) => return Err(unwrap_or_clone(error)),
+            Err(_) => {
+                sqlx::query("ROLLBACK TO one").execute(&mut *connection).await?;
+            }
+        }
+        sqlx::query("RELEASE one").execute(&mut *connection).await?;
+    }
+    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    Ok(())
+}
+
+fn unwrap_or_clone(error: Arc<sqlx::Error>) -> sqlx::Error {
+    Arc::try_unwrap(error).unwrap_or_else(|shared| sqlx::Error::Protocol(shared.to_string()))
+}
+
+/// After some errors `SQLite` has already rolled back, and then says so with an error of its own.
+async fn roll_back(connection: &mut SqliteConnection) {
+    if let Err(error) = sqlx::query("ROLLBACK").execute(connection).await {
+        tracing::debug!(%error, "nothing was left to roll back");
+    }
+}

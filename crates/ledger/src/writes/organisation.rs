@@ -1,0 +1,147 @@
+//! The organisation is created, or updated without losing what the settings do not name.
+
+use jiff::Timestamp;
+use metering::{BillingZone, Markup, OrgId};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::SqliteConnection;
+
+use crate::error::WriteError;
+use crate::organisation::Organisation;
+use crate::writer::Write;
+
+/// The name of an organisation that nobody has named yet; the original's.
+const UNNAMED: &str = "My Organization";
+
+/// What is known of the organisation from outside. `None` leaves what is recorded.
+#[derive(Debug, Clone)]
+pub struct OrganisationFacts {
+    /// Its id, where it is given (`OPENROUTER_EXTERNAL_USER`). Otherwise the recorded organisation is meant, and
+    /// where none is recorded the id follows from the name.
+    pub id: Option<OrgId>,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its `OpenRouter` key.
+    pub api_key: Option<SecretString>,
+    /// The lower-case hex SHA-256 of that key, as `OpenRouter` names it.
+    pub api_key_hash: Option<String>,
+    /// Its monthly limit in US dollars, decimal text.
+    pub monthly_limit: Option<String>,
+    /// Its billing zone.
+    pub zone: Option<BillingZone>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl OrganisationFacts {
+    /// Facts that name nothing.
+    #[must_use]
+    pub const fn none(now: Timestamp) -> Self {
+        Self { id: None, name: None, api_key: None, api_key_hash: None, monthly_limit: None, zone: None, now }
+    }
+}
+
+impl Write for OrganisationFacts {
+    type Answer = Organisation;
+
+    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Organisation, WriteError> {
+        let id = self.id_meant(connection).await?;
+        if !self.update(&id, connection).await? {
+            self.insert(&id, connection).await?;
+        }
+        read(&id, connection).await
+    }
+}
+
+impl OrganisationFacts {
+    async fn id_meant(&self, connection: &mut SqliteConnection) -> Result<OrgId, WriteError> {
+        if let Some(id) = &self.id {
+            return Ok(id.clone());
+        }
+        let recorded = sqlx::query_scalar!(
+            "SELECT id
+             FROM client_organizations
+             ORDER BY is_active DESC, created_at, id
+             LIMIT 1"
+        )
+        .fetch_optional(connection)
+        .await?;
+        Ok(match recorded {
+            Some(id) => OrgId::new(id),
+            None => OrgId::of_name(self.name.as_deref().unwrap_or(UNNAMED)),
+        })
+    }
+
+    async fn update(&self, id: &OrgId, connection: &mut SqliteConnection) -> Result<bool, WriteError> {
+        let (id, now_ms) = (id.as_str(), self.now.as_millisecond());
+        let (key, zone) = (self.exposed_key(), self.zone.as_ref().map(BillingZone::name));
+        let done = sqlx::query!(
+            "UPDATE client_organizations
+             SET name = coalesce(?2, name),
+                 openrouter_api_key = coalesce(?3, openrouter_api_key),
+                 openrouter_key_hash = coalesce(?4, openrouter_key_hash),
+                 monthly_limit = coalesce(?5, monthly_limit),
+                 timezone = coalesce(?6, timezone),
+                 updated_at = ?7
+             WHERE id = ?1",
+            id,
+            self.name,
+            key,
+            self.api_key_hash,
+            self.monthly_limit,
+            zone,
+            now_ms,
+        )
+        .execute(connection)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn insert(&self, id: &OrgId, connection: &mut SqliteConnection) -> Result<(), WriteError> {
+        let (id, now_ms, name) =
+            (id.as_str(), self.now.as_millisecond(), self.name.as_deref().unwrap_or(UNNAMED));
+        let (key, zone) = (self.exposed_key(), self.zone.as_ref().map(BillingZone::name));
+        let markup = Markup::DEFAULT.to_string();
+        sqlx::query!(
+            "INSERT INTO client_organizations (
+                 id, name, openrouter_api_key, openrouter_key_hash, markup_rate, monthly_limit, timezone,
+                 created_at, updated_at
+             )
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, 'Europe/Warsaw'), ?8, ?8)",
+            id,
+            name,
+            key,
+            self.api_key_hash,
+            markup,
+            self.monthly_limit,
+            zone,
+            now_ms,
+        )
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    fn exposed_key(&self) -> Option<&str> {
+        self.api_key.as_ref().map(SecretString::expose_secret)
+    }
+}
+
+async fn read(id: &OrgId, connection: &mut SqliteConnection) -> Result<Organisation, WriteError> {
+    let text = id.as_str();
+    let row = sqlx::query!(
+        "SELECT name, openrouter_api_key, markup_rate, monthly_limit, timezone
+         FROM client_organizations
+         WHERE id = ?1",
+        text,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Organisation {
+        id: id.clone(),
+        name: row.name,
+        api_key: row.openrouter_api_key.map(SecretString::from),
+        markup: Markup::parse(&row.markup_rate).map_err(WriteError::refused)?,
+        monthly_limit: row.monthly_limit,
+        zone: BillingZone::named(&row.timezone).map_err(WriteError::refused)?,
+    })
+}

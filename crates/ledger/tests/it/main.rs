@@ -1,0 +1,121 @@
+//! The ledger on a real file.
+
+mod opening;
+mod seeds;
+mod settling;
+mod story;
+
+use jiff::Timestamp;
+use ledger::{
+    Admission, Asker, CallId, GenerationKnown, Ledger, LedgerOptions, NewCall, OrganisationFacts, Settle,
+};
+use metering::{
+    BillingZone, Cost, CostSource, ExternalUser, Markup, OrgId, Report, Settlement, Tokens, UserId,
+};
+use tempfile::TempDir;
+use tokio_util::task::TaskTracker;
+
+/// A ledger with one organisation in a folder of its own.
+struct Books {
+    ledger: Ledger,
+    org: OrgId,
+    folder: TempDir,
+    tasks: TaskTracker,
+}
+
+fn at(instant: &str) -> Timestamp {
+    instant.parse().unwrap()
+}
+
+fn now() -> Timestamp {
+    at("2026-11-22T12:00:00Z")
+}
+
+fn warsaw() -> BillingZone {
+    BillingZone::named("Europe/Warsaw").unwrap()
+}
+
+impl Books {
+    async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (ledger, org, tasks) = Self::open(&folder).await;
+        Self { ledger, org, folder, tasks }
+    }
+
+    async fn open(folder: &TempDir) -> (Ledger, OrgId, TaskTracker) {
+        let tasks = TaskTracker::new();
+        let options = LedgerOptions { path: folder.path().join("usage.db"), tasks: tasks.clone() };
+        let (ledger, _stopped) = Ledger::open(&options).await.unwrap();
+        let facts = OrganisationFacts { name: Some("Company_A".into()), ..OrganisationFacts::none(now()) };
+        let organisation = ledger.ensure_organisation(facts).await.unwrap();
+        (ledger, organisation.id, tasks)
+    }
+
+    /// Closes the file as a clean end of the process does, and opens it again.
+    async fn reopen(self) -> Self {
+        drop(self.ledger);
+        self.tasks.close();
+        self.tasks.wait().await;
+        let (ledger, org, tasks) = Self::open(&self.folder).await;
+        Self { ledger, org, folder: self.folder, tasks }
+    }
+
+    fn call(&self, user: &str) -> NewCall {
+        let user_id = UserId::new(user);
+        let asker = Asker {
+            external_user: ExternalUser::of(&self.org, &user_id),
+            user_id,
+            name: Some(format!("Name of {user}")),
+            email: None,
+            role: Some("user".into()),
+        };
+        NewCall {
+            id: CallId::new_v4(),
+            org_id: self.org.clone(),
+            markup: Markup::DEFAULT,
+            asker,
+            endpoint: "chat/completions",
+            model: "openai/gpt-4o-mini".into(),
+            admitted_at: now(),
+        }
+    }
+
+    async fn admit(&self, user: &str) -> (CallId, Admission) {
+        let call = self.call(user);
+        let id = call.id;
+        (id, self.ledger.admit(call).await.unwrap())
+    }
+
+    /// W1 and W2.
+    async fn open_call(&self, user: &str, generation_id: &str) -> CallId {
+        let (call_id, _) = self.admit(user).await;
+        self.ledger.know_generation(known(call_id, generation_id)).await.unwrap();
+        call_id
+    }
+
+    async fn assert_sound(&self) {
+        let verification = self.ledger.verify().await.unwrap();
+        assert_eq!(verification.findings, []);
+    }
+}
+
+fn known(call_id: CallId, generation_id: &str) -> GenerationKnown {
+    GenerationKnown { call_id, generation_id: generation_id.into(), http_status: 200, next_ask_at: now() }
+}
+
+fn report(source: CostSource, cost: &str) -> Settlement {
+    let tokens = Tokens { prompt: Some(20), completion: Some(2), ..Tokens::default() };
+    Settlement::of(Report { source, cost: Cost::read(cost), tokens, model: None, provider: None })
+}
+
+fn settle(call_id: CallId, cost: &str) -> Settle {
+    Settle {
+        call_id,
+        settlement: report(CostSource::Response, cost),
+        outcome: Some("complete"),
+        http_status: Some(200),
+        created_at: None,
+        zone: warsaw(),
+        booked_at: now(),
+    }
+}

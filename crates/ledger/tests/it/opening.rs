@@ -1,0 +1,64 @@
+//! Opening: alone, private, and never an unknown schema.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use ledger::{Ledger, LedgerOptions, OpenError};
+use sqlx::{Connection as _, SqliteConnection};
+use tokio_util::task::TaskTracker;
+
+use crate::Books;
+
+async fn open_again(books: &Books) -> OpenError {
+    let options = LedgerOptions { path: books.folder.path().join("usage.db"), tasks: TaskTracker::new() };
+    Ledger::open(&options).await.unwrap_err()
+}
+
+async fn close(books: Books) -> tempfile::TempDir {
+    drop(books.ledger);
+    books.tasks.close();
+    books.tasks.wait().await;
+    books.folder
+}
+
+#[tokio::test]
+async fn a_second_daemon_is_refused() {
+    let books = Books::new().await;
+    assert!(matches!(open_again(&books).await, OpenError::Busy { .. }));
+}
+
+#[tokio::test]
+async fn the_file_is_private_and_a_public_one_is_refused() {
+    let books = Books::new().await;
+    let path = books.folder.path().join("usage.db");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let folder = close(books).await;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let options = LedgerOptions { path, tasks: TaskTracker::new() };
+    let error = Ledger::open(&options).await.unwrap_err();
+    assert!(error.to_string().contains("chmod 600"), "{error}");
+    drop(folder);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused() {
+    let folder = close(Books::new().await).await;
+    let path = folder.path().join("usage.db");
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', 1, x'00', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    let options = LedgerOptions { path, tasks: TaskTracker::new() };
+    let error = Ledger::open(&options).await.unwrap_err();
+    assert!(matches!(error, OpenError::Newer { version: 9999, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_named() {
+    let options = LedgerOptions { path: "/nonexistent/usage.db".into(), tasks: TaskTracker::new() };
+    let error = Ledger::open(&options).await.unwrap_err();
+    assert!(error.to_string().contains("/nonexistent/usage.db"), "{error}");
+}

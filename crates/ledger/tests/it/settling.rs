@@ -1,0 +1,177 @@
+//! Once, immutable, and refused where it contradicts.
+
+use ledger::{Asked, LeaveOpen, Orphan, Settled, Void, WriteError};
+use metering::{CostSource, PicoUsd, Report, Settlement, Tokens};
+use proptest::prelude::*;
+use sqlx::{Connection as _, SqliteConnection};
+
+use crate::{Books, known, now, report, settle};
+
+#[tokio::test]
+async fn a_call_settles_once_however_often_it_is_reported() {
+    let books = Books::new().await;
+    let call = books.open_call("anna", "gen-1790000000-AAAA").await;
+    for expected in
+        [Settled::Booked { charge: PicoUsd::new(1_300_000_000_000) }, Settled::Already, Settled::Already]
+    {
+        assert_eq!(books.ledger.settle(settle(call, "1")).await.unwrap(), expected);
+    }
+    books.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_generation_id_settles_once_and_the_clash_is_visible() {
+    let books = Books::new().await;
+    let one = books.open_call("anna", "gen-1790000000-AAAA").await;
+    let other = books.open_call("bob", "gen-1790000000-AAAA").await;
+    books.ledger.settle(settle(one, "1")).await.unwrap();
+    assert_eq!(books.ledger.settle(settle(other, "1")).await.unwrap(), Settled::Clash);
+    let verification = books.ledger.verify().await.unwrap();
+    assert_eq!((verification.entries, verification.findings), (1, vec![]));
+}
+
+#[tokio::test]
+async fn what_a_broken_answer_told_is_kept_for_the_entry() {
+    let books = Books::new().await;
+    let call = books.open_call("anna", "gen-1790000000-AAAA").await;
+    let told = Report {
+        tokens: Tokens { prompt: Some(7), ..Tokens::default() },
+        model: Some("google/gemini-2.5-pro".into()),
+        ..Report::empty(CostSource::Response)
+    };
+    let left = LeaveOpen {
+        call_id: call,
+        outcome: "client-left",
+        known: Settlement::of(told),
+        closed_at: now(),
+        next_ask_at: now(),
+    };
+    books.ledger.leave_open(left).await.unwrap();
+    let mut by_poll = settle(call, "1");
+    by_poll.settlement = report(CostSource::Generation, "0.5");
+    books.ledger.settle(by_poll).await.unwrap();
+    let models = books.ledger.usage_by_model(&books.org, "2026-01-01", "2026-12-31").await.unwrap();
+    assert_eq!(models[0].model, "google/gemini-2.5-pro");
+    assert_eq!(models[0].tokens, 7 + 2);
+}
+
+#[tokio::test]
+async fn an_answer_without_a_generation_id_is_booked_at_its_admission() {
+    let books = Books::new().await;
+    let (call, _) = books.admit("anna").await;
+    books.ledger.settle(settle(call, "0")).await.unwrap();
+    let days = books.ledger.usage_by_day(&books.org, "2026-01-01", "2026-12-31").await.unwrap();
+    assert_eq!((days[0].day.as_str(), days[0].requests), ("2026-11-22", 1));
+    books.assert_sound().await;
+}
+
+#[tokio::test]
+async fn contradictions_are_refused_and_change_nothing() {
+    let books = Books::new().await;
+    let call = books.open_call("anna", "gen-1790000000-AAAA").await;
+    let void = |call_id| Void {
+        call_id,
+        outcome: "refused",
+        note: "402".into(),
+        http_status: None,
+        closed_at: now(),
+    };
+    let orphan =
+        Orphan { call_id: call, outcome: "cut", note: String::new(), http_status: None, closed_at: now() };
+    let unpriced = Settlement::of(Report::empty(CostSource::Response));
+    let mut without_cost = settle(call, "1");
+    without_cost.settlement = unpriced;
+
+    refused(books.ledger.know_generation(known(call, "gen-1790000000-CCCC")).await);
+    refused(books.ledger.orphan(orphan).await);
+    refused(books.ledger.settle(without_cost).await);
+    books.ledger.settle(settle(call, "1")).await.unwrap();
+    refused(books.ledger.void(void(call)).await);
+    let asked = Asked { call_id: call, note: "404".into(), counts: true, next_ask_at: None };
+    refused(books.ledger.note_asked(asked).await);
+    refused(books.ledger.void(void(ledger::CallId::nil())).await);
+    books.assert_sound().await;
+}
+
+#[track_caller]
+fn refused<T: std::fmt::Debug>(outcome: Result<T, WriteError>) {
+    assert!(matches!(outcome, Err(WriteError::Refused(_))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn entries_and_final_states_cannot_be_changed_by_any_statement() {
+    let books = Books::new().await;
+    let call = books.open_call("anna", "gen-1790000000-AAAA").await;
+    books.ledger.settle(settle(call, "1")).await.unwrap();
+    let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    for statement in [
+        "UPDATE entries SET cost_pico_usd = 0",
+        "DELETE FROM entries",
+        "UPDATE calls SET state = 'open'",
+        "UPDATE calls SET generation_id = 'gen-other'",
+        "DELETE FROM calls",
+    ] {
+        let error = sqlx::query(statement).execute(&mut connection).await.unwrap_err();
+        assert!(
+            error.to_string().contains("never") || error.to_string().contains("final"),
+            "{statement}: {error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn verify_names_what_was_tampered_with() {
+    for (statement, word) in [
+        ("UPDATE daily_usage SET cost_pico_usd = cost_pico_usd + 1", "roll-up: the daily row"),
+        ("DELETE FROM daily_usage", "roll-up: no daily row"),
+        (
+            "INSERT INTO daily_usage SELECT 'x', day, user_id, model, 1, 1, 1, 1, 1, 1, 1 FROM daily_usage",
+            "no entries",
+        ),
+        ("DROP TRIGGER entries_no_update; UPDATE entries SET charge_pico_usd = 1", "charge"),
+        ("DROP TRIGGER entries_no_update; UPDATE entries SET cost_text = '2'", "is not its text"),
+        ("DROP TRIGGER calls_states; UPDATE calls SET state = 'open'", "once: call"),
+    ] {
+        let books = Books::new().await;
+        let call = books.open_call("anna", "gen-1790000000-AAAA").await;
+        books.ledger.settle(settle(call, "1")).await.unwrap();
+        let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
+        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+        let findings = books.ledger.verify().await.unwrap().findings;
+        assert!(
+            findings.iter().any(|finding| finding.to_string().contains(word)),
+            "{statement}: {findings:?}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Many callers at once, in any order, some reported twice: roll-up = ledger, and the sums are exact.
+    #[test]
+    fn roll_up_equals_ledger(calls in proptest::collection::vec((0_u8..4, 0_i64..1_000_000_000, 1_u8..3), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let books = Books::new().await;
+            let settled = calls.iter().enumerate().map(|(number, (user, pico, times))| {
+                let books = &books;
+                async move {
+                    let call = books.open_call(&format!("user {user}"), &format!("gen-1790000000-{number}")).await;
+                    for _ in 0..*times {
+                        books.ledger.settle(settle(call, &format!("{pico}e-12"))).await.unwrap();
+                    }
+                }
+            });
+            futures_util::future::join_all(settled).await;
+            let verification = books.ledger.verify().await.unwrap();
+            assert_eq!(verification.findings, []);
+            assert_eq!(verification.cost.pico(), calls.iter().map(|(_, pico, _)| pico).sum::<i64>());
+            let users = books.ledger.usage_by_user(&books.org, "2026-01-01", "2026-12-31").await.unwrap();
+            let charges: i64 = users.iter().map(|user| user.charge_pico_usd).sum();
+            assert_eq!(charges, verification.charge.pico());
+        });
+    }
+}

@@ -1,0 +1,54 @@
+"""Fixtures that start the programs, and the logs of those programs under a failed test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from roads import ROADS, Road, open_road
+from stack import LOG_TAIL_BYTES, Stack
+
+# Some of the clients under test read the proxy settings of the host; nothing here may leave loopback.
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Adds what the programs wrote to the report of a test that failed."""
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for program in Stack.programs:
+            report.sections.append((f"log of {program.name}", program.log()[-LOG_TAIL_BYTES:]))
+
+
+@pytest.fixture
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Programs for one test."""
+    yield from _stack(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def module_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Programs that the tests of one module share."""
+    yield from _stack(tmp_path_factory)
+
+
+def _stack(directories: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(directories.mktemp("stack"))
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="module", params=ROADS)
+def road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
+    """Each way to OpenRouter, shared by the tests of one module: the books must stay right as they grow."""
+    stack = Stack(tmp_path_factory.mktemp(f"road-{request.param}"))
+    try:
+        yield open_road(request.param, stack)
+    finally:
+        stack.stop()
