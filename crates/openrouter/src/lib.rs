@@ -1,1 +1,17 @@
-//! What OpenRouter says on the wire, and a client for it.
+//! What `OpenRouter` says on the wire, and a client for it.
+//!
+//! Reading is permissive, because the vendor calls every shape additive: what is not understood is left out, and
+//! a cost that is not understood is unknown.
+
+mod answer;
+mod client;
+mod generation;
+mod json;
+mod key;
+mod lines;
+mod usage;
+
+pub use answer::{AnswerReader, Told};
+pub use client::{Client, ClientError, ClientOptions, UpstreamError};
+pub use generation::GenerationAnswer;
+pub use key::{KeyAnswer, KeyCounter, hash_of_key};

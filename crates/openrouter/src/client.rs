@@ -1,0 +1,211 @@
+//! The client: one pool of connections, no redirects, no retries, no proxies from the environment, no
+//! decompression. A completion that was sent must never be sent again by a library.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::generation::{GenerationAnswer, read_generation};
+use crate::key::{KeyAnswer, read_key};
+
+/// Longest time for the TCP and TLS handshakes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest time for a whole question (`/generation`, `/key`, a list of models).
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest answer to a question. The whole list of models is about 2 MB.
+const LONGEST_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// How `OpenRouter` is reached.
+#[derive(Debug, Clone)]
+pub struct ClientOptions {
+    /// `https://openrouter.ai/api/v1`, no slash at the end.
+    pub base_url: String,
+    /// The application's address, as `OpenRouter` shows it (`HTTP-Referer`).
+    pub app_url: HeaderValue,
+    /// The application's name, likewise (`X-Title`).
+    pub app_title: HeaderValue,
+}
+
+/// A way to `OpenRouter`.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    options: ClientOptions,
+}
+
+/// The client could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the way to OpenRouter: {0}")]
+pub struct ClientError(#[from] reqwest::Error);
+
+/// No answer came.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// Nothing was sent: the name, the port or the handshake failed.
+    #[error("cannot reach OpenRouter: {0}")]
+    Unreachable(String),
+    /// The question may have been heard; its answer was cut or never came.
+    #[error("no whole answer from OpenRouter: {0}")]
+    Broken(String),
+}
+
+impl Client {
+    /// A client that reaches `OpenRouter` as `options` say.
+    ///
+    /// # Errors
+    /// [`ClientError`] where TLS cannot be set up.
+    pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .no_proxy()
+            .user_agent(concat!("mai-usage/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self { http, options })
+    }
+
+    /// Sends a completion and answers with the head, the body still to come. `headers` are what the caller may
+    /// pass on; the key, the attribution and `Accept-Encoding: identity` are added here.
+    ///
+    /// # Errors
+    /// [`UpstreamError::Unreachable`] where nothing was sent, [`UpstreamError::Broken`] where it may have been.
+    pub async fn post(
+        &self,
+        endpoint: &str,
+        mut headers: HeaderMap,
+        body: Bytes,
+        key: &SecretString,
+    ) -> Result<reqwest::Response, UpstreamError> {
+        headers.extend(self.own_headers());
+        self.http
+            .post(self.url(endpoint))
+            .headers(headers)
+            .bearer_auth(key.expose_secret())
+            .body(body)
+            .send()
+            .await
+            .map_err(|error| describe(&error))
+    }
+
+    /// Asks for a free list (`models`, with its query) and answers with its status, content type and body.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] where no whole answer came.
+    pub async fn list(
+        &self,
+        path_and_query: &str,
+        key: Option<&SecretString>,
+    ) -> Result<(http::StatusCode, Option<HeaderValue>, Bytes), UpstreamError> {
+        self.ask(path_and_query, key).await
+    }
+
+    /// What `OpenRouter` billed for `generation_id`.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] where no whole answer came.
+    pub async fn generation(
+        &self,
+        generation_id: &str,
+        key: &SecretString,
+    ) -> Result<GenerationAnswer, UpstreamError> {
+        let query: String = percent_encode(generation_id);
+        let (status, _, body) = self.ask(&format!("generation?id={query}"), Some(key)).await?;
+        Ok(match status.as_u16() {
+            200 => read_generation(&body),
+            404 => GenerationAnswer::NotFound,
+            other => GenerationAnswer::Refused(format!("HTTP status {other}")),
+        })
+    }
+
+    /// What `OpenRouter` says of `key`.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] where no whole answer came.
+    pub async fn key(&self, key: &SecretString) -> Result<KeyAnswer, UpstreamError> {
+        let (status, _, body) = self.ask("key", Some(key)).await?;
+        Ok(match status.as_u16() {
+            200 => read_key(&body),
+            401 | 403 => KeyAnswer::Rejected,
+            other => KeyAnswer::Refused(format!("HTTP status {other}")),
+        })
+    }
+
+    async fn ask(
+        &self,
+        path_and_query: &str,
+        key: Option<&SecretString>,
+    ) -> Result<(http::StatusCode, Option<HeaderValue>, Bytes), UpstreamError> {
+        let mut request = self
+            .http
+            .get(self.url(path_and_query))
+            .headers(self.own_headers())
+            .header(header::ACCEPT, "application/json")
+            .timeout(QUESTION_TIMEOUT);
+        if let Some(key) = key {
+            request = request.bearer_auth(key.expose_secret());
+        }
+        let mut response = request.send().await.map_err(|error| describe(&error))?;
+        let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(|error| describe(&error))? {
+            if body.len() + piece.len() > LONGEST_ANSWER_BYTES {
+                return Err(UpstreamError::Broken("the answer is too long".to_owned()));
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok((response.status(), content_type, body.into()))
+    }
+
+    fn url(&self, path_and_query: &str) -> String {
+        format!("{}/{path_and_query}", self.options.base_url)
+    }
+
+    fn own_headers(&self) -> HeaderMap {
+        HeaderMap::from_iter([
+            (header::ACCEPT_ENCODING, HeaderValue::from_static("identity")),
+            (http::HeaderName::from_static("http-referer"), self.options.app_url.clone()),
+            (http::HeaderName::from_static("x-title"), self.options.app_title.clone()),
+        ])
+    }
+}
+
+/// The innermost cause in words. Addresses of requests are left out: a query may carry an id.
+fn describe(error: &reqwest::Error) -> UpstreamError {
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    let words = if error.is_timeout() { "timed out".to_owned() } else { innermost.to_string() };
+    if error.is_connect() { UpstreamError::Unreachable(words) } else { UpstreamError::Broken(words) }
+}
+
+/// Everything but letters, digits and `-_.~` as `%XX`.
+fn percent_encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            use std::fmt::Write as _;
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+        encoded
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_cannot_leave_its_query() {
+        assert_eq!(percent_encode("gen-1_a.b~c"), "gen-1_a.b~c");
+        assert_eq!(percent_encode("gen-1&x=/../ é"), "gen-1%26x%3D%2F..%2F%20%C3%A9");
+    }
+}

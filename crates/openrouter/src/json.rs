@@ -1,0 +1,63 @@
+//! Looking into JSON without trusting its shape: members as raw text, each read only as far as it fits.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The members of an object; of two with one name the last counts, as in JavaScript.
+pub(crate) struct Object<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
+
+/// A member's name, borrowed where it has no escapes.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Object<'a> {
+    /// The object in `text`; `None` where it is anything else.
+    pub(crate) fn read(text: &'a [u8]) -> Option<Self> {
+        let members: BTreeMap<Name<'a>, &'a RawValue> = serde_json::from_slice(text).ok()?;
+        Some(Self(members.into_iter().map(|(name, value)| (name.0, value)).collect()))
+    }
+
+    /// The member's raw text; `None` where it is missing or `null`.
+    pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
+        self.0.get(name).map(|value| value.get()).filter(|text| *text != "null")
+    }
+
+    /// The member, where it is an object.
+    pub(crate) fn object(&self, name: &str) -> Option<Object<'a>> {
+        Object::read(self.raw(name)?.as_bytes())
+    }
+
+    /// The member, where it is a string that is not empty.
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str::<String>(self.raw(name)?).ok().filter(|text| !text.is_empty())
+    }
+
+    /// The member, where it is a whole number that is not negative.
+    pub(crate) fn count(&self, name: &str) -> Option<u64> {
+        serde_json::from_str(self.raw(name)?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_fits_and_leaves_out_the_rest() {
+        let object =
+            Object::read(br#"{"a":1,"a":2,"b":"x","c":null,"d":{"e":-1},"f\u0067":"y","h":1.5}"#).unwrap();
+        assert_eq!(object.count("a"), Some(2));
+        assert_eq!(object.text("b").as_deref(), Some("x"));
+        assert_eq!(object.raw("c"), None);
+        assert_eq!(object.object("d").unwrap().count("e"), None);
+        assert_eq!(object.text("fg").as_deref(), Some("y"));
+        assert_eq!(object.count("h"), None);
+        assert_eq!(object.raw("h"), Some("1.5"));
+        for text in ["", "[]", "null", "{", "{\"a\":}", "\u{feff}{}"] {
+            assert!(Object::read(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+}
