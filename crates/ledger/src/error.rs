@@ -52,6 +52,14 @@ pub enum OpenError {
         /// What it said.
         source: sqlx::Error,
     },
+    /// The organisation could not be recorded.
+    #[error("cannot record the organisation in {path}: {source}", path = .path.display())]
+    Organisation {
+        /// The database file.
+        path: PathBuf,
+        /// Why.
+        source: WriteError,
+    },
     /// A migration failed; the schema is as it was.
     #[error("cannot migrate {path}: {source}", path = .path.display())]
     Migration {

@@ -33,20 +33,40 @@ pub use writes::reconciliation::NewReconciliation;
 pub use writes::settle::{Settle, Settled};
 pub use writes::unsettled::{LeaveOpen, Orphan, Void};
 
+use std::sync::{Arc, PoisonError, RwLock};
+
 use jiff::Timestamp;
-use sqlx::SqlitePool;
 
 /// A call's id: UUID v7, made from the instant of its admission.
 pub type CallId = uuid::Uuid;
 
-/// The open database file.
+/// The open database file, for the one process that writes it.
 #[derive(Clone, Debug)]
 pub struct Ledger {
     writer: writer::Writer,
-    readers: SqlitePool,
+    reader: LedgerReader,
+    organisation: Arc<RwLock<Arc<Organisation>>>,
+}
+
+/// The open database file, for reading only.
+#[derive(Clone, Debug)]
+pub struct LedgerReader {
+    pool: sqlx::SqlitePool,
 }
 
 impl Ledger {
+    /// The way to ask questions.
+    #[must_use]
+    pub fn reader(&self) -> &LedgerReader {
+        &self.reader
+    }
+
+    /// The organisation as last recorded.
+    #[must_use]
+    pub fn organisation(&self) -> Arc<Organisation> {
+        self.organisation.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// W1: the call and who made it, before anything leaves the house.
     ///
     /// # Errors
@@ -111,12 +131,18 @@ impl Ledger {
         self.writer.write(writes::unsettled::OrphanInterrupted { now }).await
     }
 
-    /// Creates the organisation or updates what `facts` names, and answers what is now recorded.
+    /// Updates what `facts` name of the organisation (or creates it) and answers what is now recorded. Facts
+    /// that name nothing read again what another program may have changed.
     ///
     /// # Errors
     /// [`WriteError`]: nothing changed.
-    pub async fn ensure_organisation(&self, facts: OrganisationFacts) -> Result<Organisation, WriteError> {
-        self.writer.write(facts).await
+    pub async fn ensure_organisation(
+        &self,
+        facts: OrganisationFacts,
+    ) -> Result<Arc<Organisation>, WriteError> {
+        let organisation = Arc::new(self.writer.write(facts).await?);
+        *self.organisation.write().unwrap_or_else(PoisonError::into_inner) = organisation.clone();
+        Ok(organisation)
     }
 
     /// Records a poll.

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
@@ -11,7 +12,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio_util::task::TaskTracker;
 
 use crate::error::OpenError;
-use crate::{Ledger, writer};
+use crate::{Ledger, LedgerReader, OrganisationFacts, writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
@@ -29,6 +30,8 @@ const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 pub struct LedgerOptions {
     /// The database file; made with mode 0600 where it is missing.
     pub path: PathBuf,
+    /// What is known of the organisation; it is created or updated before anything else is written.
+    pub organisation: OrganisationFacts,
     /// The writer's task belongs to this tracker.
     pub tasks: TaskTracker,
 }
@@ -67,31 +70,39 @@ impl Ledger {
         let database = |source| OpenError::Database { path: path.clone(), source };
         let mut connection = connect.connect().await.map_err(database)?;
         migrate(&mut connection, path).await?;
-        let readers = Self::readers(path).await?;
+        let reader = LedgerReader::connect(path).await?;
         let (writer, stopped) = writer::start(connection, lock, &options.tasks);
-        Ok((Self { writer, readers }, stopped))
+        let organisation = writer
+            .write(options.organisation.clone())
+            .await
+            .map_err(|source| OpenError::Organisation { path: path.clone(), source })?;
+        let organisation = Arc::new(RwLock::new(Arc::new(organisation)));
+        Ok((Self { writer, reader, organisation }, stopped))
     }
+}
 
+impl LedgerReader {
     /// Opens a file for reading only, beside a running daemon.
     ///
     /// # Errors
     /// [`OpenError`] where it is missing or no ledger.
-    pub async fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+    pub async fn open(path: &Path) -> Result<Self, OpenError> {
         refuse_readable_by_others(path)?;
-        Ok(Self { writer: writer::closed(), readers: Self::readers(path).await? })
+        Self::connect(path).await
     }
 
-    async fn readers(path: &Path) -> Result<sqlx::SqlitePool, OpenError> {
+    async fn connect(path: &Path) -> Result<Self, OpenError> {
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .read_only(true)
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
-        SqlitePoolOptions::new()
+        let pool = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(connect)
             .await
-            .map_err(|source| OpenError::Database { path: path.to_owned(), source })
+            .map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
+        Ok(Self { pool })
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use metering::OrgId;
 
 use crate::error::ReadError;
-use crate::{CallId, Ledger};
+use crate::{CallId, LedgerReader};
 
 /// The sums of one billing day.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,7 +119,7 @@ pub struct Reconciliation {
     pub error: Option<String>,
 }
 
-impl Ledger {
+impl LedgerReader {
     /// The days from `from` to `to` (both `YYYY-MM-DD`, inclusive) with usage, oldest first.
     ///
     /// # Errors
@@ -154,7 +154,7 @@ impl Ledger {
             from,
             to,
         )
-        .fetch_all(&self.readers)
+        .fetch_all(&self.pool)
         .await?;
         Ok(days)
     }
@@ -187,7 +187,7 @@ impl Ledger {
             from,
             to,
         )
-        .fetch_all(&self.readers)
+        .fetch_all(&self.pool)
         .await?;
         let users = rows.into_iter().map(|row| UsageOfUser {
             user: UserRecord {
@@ -232,7 +232,7 @@ impl Ledger {
             from,
             to,
         )
-        .fetch_all(&self.readers)
+        .fetch_all(&self.pool)
         .await?;
         Ok(models)
     }
@@ -261,7 +261,7 @@ impl Ledger {
             fewer_asks_than,
             limit,
         )
-        .fetch_all(&self.readers)
+        .fetch_all(&self.pool)
         .await?;
         // An id that is no UUID was not written by this program; it is skipped, `verify` names it.
         let calls = rows.into_iter().filter_map(|row| {
@@ -287,7 +287,7 @@ impl Ledger {
              WHERE state = 'open' AND asks < ?1",
             fewer_asks_than,
         )
-        .fetch_one(&self.readers)
+        .fetch_one(&self.pool)
         .await?;
         Ok(next)
     }
@@ -306,7 +306,7 @@ impl Ledger {
              FROM calls
              WHERE state IN ('intent', 'open', 'orphan')",
         )
-        .fetch_one(&self.readers)
+        .fetch_one(&self.pool)
         .await?;
         Ok(unsettled)
     }
@@ -324,7 +324,7 @@ impl Ledger {
              ORDER BY id DESC
              LIMIT 1",
         )
-        .fetch_optional(&self.readers)
+        .fetch_optional(&self.pool)
         .await?;
         Ok(last)
     }

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use metering::{DailyKey, DailySum, EntryFacts, Markup, PicoUsd, roll_up};
 use sqlx::SqliteConnection;
 
-use crate::Ledger;
+use crate::LedgerReader;
 use crate::error::ReadError;
 
 /// What was looked at and what is wrong with it.
@@ -35,14 +35,14 @@ impl fmt::Display for Finding {
     }
 }
 
-impl Ledger {
+impl LedgerReader {
     /// Checks the file: its pages, roll-up = ledger, one settling entry a generation and a call, amounts that
     /// follow from their texts, and calls whose state fits their entries. Reads one consistent snapshot.
     ///
     /// # Errors
     /// [`ReadError`] where the file cannot be read at all.
     pub async fn verify(&self) -> Result<Verification, ReadError> {
-        let mut transaction = self.readers.begin().await?;
+        let mut transaction = self.pool.begin().await?;
         let mut findings = integrity(&mut transaction).await?;
         let facts = entry_facts(&mut transaction, &mut findings).await?;
         let entries = facts.len() as u64;

@@ -104,11 +104,6 @@ pub(crate) fn start(
     (Writer { queue }, has_stopped)
 }
 
-/// A writer for a ledger that is only read: every write answers [`WriteError::Closed`].
-pub(crate) fn closed() -> Writer {
-    Writer { queue: mpsc::channel(1).0 }
-}
-
 async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Queued>>) -> Stopped {
     let mut group = Vec::with_capacity(LARGEST_GROUP);
     while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {

@@ -1,5 +1,8 @@
 //! The ledger on a real file.
 
+#![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
+#![expect(clippy::needless_pass_by_value, reason = "a check that ends a value may take it")]
+
 mod opening;
 mod seeds;
 mod settling;
@@ -44,11 +47,10 @@ impl Books {
 
     async fn open(folder: &TempDir) -> (Ledger, OrgId, TaskTracker) {
         let tasks = TaskTracker::new();
-        let options = LedgerOptions { path: folder.path().join("usage.db"), tasks: tasks.clone() };
-        let (ledger, _stopped) = Ledger::open(&options).await.unwrap();
-        let facts = OrganisationFacts { name: Some("Company_A".into()), ..OrganisationFacts::none(now()) };
-        let organisation = ledger.ensure_organisation(facts).await.unwrap();
-        (ledger, organisation.id, tasks)
+        let (ledger, _stopped) =
+            Ledger::open(&options(folder.path().join("usage.db"), &tasks)).await.unwrap();
+        let org = ledger.organisation().id.clone();
+        (ledger, org, tasks)
     }
 
     /// Closes the file as a clean end of the process does, and opens it again.
@@ -94,9 +96,14 @@ impl Books {
     }
 
     async fn assert_sound(&self) {
-        let verification = self.ledger.verify().await.unwrap();
+        let verification = self.ledger.reader().verify().await.unwrap();
         assert_eq!(verification.findings, []);
     }
+}
+
+fn options(path: std::path::PathBuf, tasks: &TaskTracker) -> LedgerOptions {
+    let organisation = OrganisationFacts { name: Some("Company_A".into()), ..OrganisationFacts::none(now()) };
+    LedgerOptions { path, organisation, tasks: tasks.clone() }
 }
 
 fn known(call_id: CallId, generation_id: &str) -> GenerationKnown {

@@ -2,14 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use ledger::{Ledger, LedgerOptions, OpenError};
+use ledger::{Ledger, OpenError};
 use sqlx::{Connection as _, SqliteConnection};
 use tokio_util::task::TaskTracker;
 
 use crate::Books;
 
 async fn open_again(books: &Books) -> OpenError {
-    let options = LedgerOptions { path: books.folder.path().join("usage.db"), tasks: TaskTracker::new() };
+    let options = crate::options(books.folder.path().join("usage.db"), &TaskTracker::new());
     Ledger::open(&options).await.unwrap_err()
 }
 
@@ -33,7 +33,7 @@ async fn the_file_is_private_and_a_public_one_is_refused() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let folder = close(books).await;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-    let options = LedgerOptions { path, tasks: TaskTracker::new() };
+    let options = crate::options(path, &TaskTracker::new());
     let error = Ledger::open(&options).await.unwrap_err();
     assert!(error.to_string().contains("chmod 600"), "{error}");
     drop(folder);
@@ -51,14 +51,14 @@ async fn a_newer_schema_is_refused() {
     .execute(&mut connection)
     .await
     .unwrap();
-    let options = LedgerOptions { path, tasks: TaskTracker::new() };
+    let options = crate::options(path, &TaskTracker::new());
     let error = Ledger::open(&options).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { version: 9999, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn a_missing_folder_is_named() {
-    let options = LedgerOptions { path: "/nonexistent/usage.db".into(), tasks: TaskTracker::new() };
+    let options = crate::options("/nonexistent/usage.db".into(), &TaskTracker::new());
     let error = Ledger::open(&options).await.unwrap_err();
     assert!(error.to_string().contains("/nonexistent/usage.db"), "{error}");
 }

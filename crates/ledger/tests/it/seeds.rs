@@ -77,7 +77,7 @@ async fn start_up_updates_what_the_settings_name_and_nothing_else() {
     assert_eq!(organisation.name, "Renamed");
     assert_eq!(organisation.monthly_limit.as_deref(), Some("250"));
     assert_eq!(organisation.zone.name(), "Etc/UTC");
-    assert_eq!(organisation.api_key.unwrap().expose_secret(), "sk-or-v1-key");
+    assert_eq!(organisation.api_key.as_ref().unwrap().expose_secret(), "sk-or-v1-key");
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ async fn a_generation_id_settles_once_and_the_clash_is_visible() {
     let other = books.open_call("bob", "gen-1790000000-AAAA").await;
     books.ledger.settle(settle(one, "1")).await.unwrap();
     assert_eq!(books.ledger.settle(settle(other, "1")).await.unwrap(), Settled::Clash);
-    let verification = books.ledger.verify().await.unwrap();
+    let verification = books.ledger.reader().verify().await.unwrap();
     assert_eq!((verification.entries, verification.findings), (1, vec![]));
 }
 
@@ -50,7 +50,7 @@ async fn what_a_broken_answer_told_is_kept_for_the_entry() {
     let mut by_poll = settle(call, "1");
     by_poll.settlement = report(CostSource::Generation, "0.5");
     books.ledger.settle(by_poll).await.unwrap();
-    let models = books.ledger.usage_by_model(&books.org, "2026-01-01", "2026-12-31").await.unwrap();
+    let models = books.ledger.reader().usage_by_model(&books.org, "2026-01-01", "2026-12-31").await.unwrap();
     assert_eq!(models[0].model, "google/gemini-2.5-pro");
     assert_eq!(models[0].tokens, 7 + 2);
 }
@@ -60,7 +60,7 @@ async fn an_answer_without_a_generation_id_is_booked_at_its_admission() {
     let books = Books::new().await;
     let (call, _) = books.admit("anna").await;
     books.ledger.settle(settle(call, "0")).await.unwrap();
-    let days = books.ledger.usage_by_day(&books.org, "2026-01-01", "2026-12-31").await.unwrap();
+    let days = books.ledger.reader().usage_by_day(&books.org, "2026-01-01", "2026-12-31").await.unwrap();
     assert_eq!((days[0].day.as_str(), days[0].requests), ("2026-11-22", 1));
     books.assert_sound().await;
 }
@@ -139,7 +139,7 @@ async fn verify_names_what_was_tampered_with() {
         let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
         let mut connection = SqliteConnection::connect(&url).await.unwrap();
         sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
-        let findings = books.ledger.verify().await.unwrap().findings;
+        let findings = books.ledger.reader().verify().await.unwrap().findings;
         assert!(
             findings.iter().any(|finding| finding.to_string().contains(word)),
             "{statement}: {findings:?}"
@@ -166,10 +166,10 @@ proptest! {
                 }
             });
             futures_util::future::join_all(settled).await;
-            let verification = books.ledger.verify().await.unwrap();
+            let verification = books.ledger.reader().verify().await.unwrap();
             assert_eq!(verification.findings, []);
             assert_eq!(verification.cost.pico(), calls.iter().map(|(_, pico, _)| pico).sum::<i64>());
-            let users = books.ledger.usage_by_user(&books.org, "2026-01-01", "2026-12-31").await.unwrap();
+            let users = books.ledger.reader().usage_by_user(&books.org, "2026-01-01", "2026-12-31").await.unwrap();
             let charges: i64 = users.iter().map(|user| user.charge_pico_usd).sum();
             assert_eq!(charges, verification.charge.pico());
         });

@@ -28,7 +28,7 @@ async fn a_morning_is_booked_and_survives_a_restart() {
     let books = books.reopen().await;
     assert_eq!(books.ledger.orphan_interrupted(now()).await.unwrap(), 1);
 
-    let due = books.ledger.due_calls(now(), 7, 10).await.unwrap();
+    let due = books.ledger.reader().due_calls(now(), 7, 10).await.unwrap();
     assert_eq!(
         due.iter().map(|call| call.generation_id.as_str()).collect::<Vec<_>>(),
         ["gen-1790000001-BBBB"]
@@ -37,7 +37,7 @@ async fn a_morning_is_booked_and_survives_a_restart() {
     by_poll.settlement = report(CostSource::Generation, "8e-8");
     books.ledger.settle(by_poll).await.unwrap();
 
-    let unsettled = books.ledger.unsettled().await.unwrap();
+    let unsettled = books.ledger.reader().unsettled().await.unwrap();
     assert_eq!((unsettled.intent, unsettled.open, unsettled.orphan), (0, 0, 1));
     books.assert_sound().await;
     assert_views(&books).await;
@@ -67,7 +67,7 @@ async fn assert_views(books: &Books) {
             .await
             .unwrap();
     assert_eq!(users.len(), 2);
-    assert!(users[0].get::<String, _>("openrouter_user_id").starts_with("mai_client_63a4eb6d_user_"));
+    assert!(users.iter().all(|user| user.get::<String, _>("openrouter_user_id").starts_with("mai_client_63a4eb6d_user_")));
     let model = sqlx::query("SELECT provider, total_requests FROM client_model_daily_usage")
         .fetch_one(&mut connection)
         .await

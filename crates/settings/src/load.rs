@@ -1,0 +1,318 @@
+//! Reading the settings from the environment. All problems are told at once.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use config::{Config, Environment};
+use secrecy::SecretString;
+
+use crate::declared::{DECLARED, Declared};
+use crate::values::{LogFormat, SpendingLimit};
+
+/// Shortest token that is accepted: a shorter one can be guessed.
+const SHORTEST_TOKEN: usize = 16;
+
+/// Longest text of a setting.
+const LONGEST_TEXT: usize = 200;
+
+/// The settings of the daemon. Secrets do not show in its `Debug`.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "every field is documented once, in `DECLARED`")]
+pub struct Settings {
+    pub openrouter_api_key: Option<SecretString>,
+    pub openrouter_host: String,
+    pub openrouter_external_user: Option<String>,
+    pub organization_name: Option<String>,
+    pub spending_limit: Option<SpendingLimit>,
+    pub usage_proxy_token: Option<SecretString>,
+    pub usage_admin_token: Option<SecretString>,
+    pub database_path: PathBuf,
+    pub openwebui_user_jwt_secret: Option<SecretString>,
+    pub poll_interval: Duration,
+    pub billing_timezone: Option<String>,
+    pub proxy_listen: SocketAddr,
+    pub usage_listen: SocketAddr,
+    pub app_url: http::HeaderValue,
+    pub app_title: http::HeaderValue,
+    pub log_level: String,
+    pub log_format: LogFormat,
+}
+
+/// One setting that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The setting.
+    pub name: &'static str,
+    /// What is wrong and what would be right. It never shows a secret.
+    pub what: String,
+}
+
+/// Everything that is wrong with the settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Invalid(
+    /// The problems, in the order of [`DECLARED`].
+    pub Vec<Problem>,
+);
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of the settings cannot be used", self.0.len())?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {}: {}", problem.name, problem.what))
+    }
+}
+
+impl Settings {
+    /// Reads the process's environment.
+    ///
+    /// # Errors
+    /// [`Invalid`] names everything that cannot be used.
+    pub fn from_environment() -> Result<Self, Invalid> {
+        Self::load(Environment::default())
+    }
+
+    /// Reads `variables` instead of the environment.
+    ///
+    /// # Errors
+    /// [`Invalid`] names everything that cannot be used.
+    pub fn from_variables<K: Into<String>, V: Into<String>>(
+        variables: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, Invalid> {
+        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Self::load(Environment::default().source(Some(variables.collect())))
+    }
+
+    fn load(environment: Environment) -> Result<Self, Invalid> {
+        let loaded = Config::builder()
+            .add_source(environment.ignore_empty(true))
+            .build()
+            .and_then(Config::try_deserialize::<HashMap<String, String>>);
+        let values = loaded.map_err(|error| {
+            Invalid(vec![Problem { name: "environment", what: format!("cannot be read: {error}") }])
+        })?;
+        let mut reader = Reader { values, problems: Vec::new() };
+        let settings = reader.settings();
+        match settings {
+            Some(settings) if reader.problems.is_empty() => Ok(settings),
+            _ => Err(Invalid(reader.problems)),
+        }
+    }
+}
+
+/// Reads one value after the other and remembers what is wrong.
+struct Reader {
+    values: HashMap<String, String>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    /// `None` where a value without which there are no settings cannot be used; the problems say why.
+    fn settings(&mut self) -> Option<Settings> {
+        let openrouter_api_key = self.secret("OPENROUTER_API_KEY", 1);
+        let openrouter_host = self.read("OPENROUTER_HOST", base_url);
+        let openrouter_external_user = self.read("OPENROUTER_EXTERNAL_USER", external_user);
+        let organization_name = self.read("ORGANIZATION_NAME", short_text);
+        let spending_limit = self.read("SPENDING_LIMIT", SpendingLimit::read);
+        let usage_proxy_token = self.secret("USAGE_PROXY_TOKEN", SHORTEST_TOKEN);
+        let usage_admin_token = self.secret("USAGE_ADMIN_TOKEN", SHORTEST_TOKEN);
+        let database_path = self.read("DATABASE_PATH", |text| Ok(PathBuf::from(text)));
+        let openwebui_user_jwt_secret = self.secret("OPENWEBUI_USER_JWT_SECRET", 1);
+        let poll_interval = self.read("POLL_INTERVAL", seconds);
+        let billing_timezone = self.read("BILLING_TIMEZONE", zone);
+        let proxy_listen = self.read("PROXY_LISTEN", address);
+        let usage_listen = self.read("USAGE_LISTEN", address);
+        let app_url = self.read("APP_URL", header_value);
+        let app_title = self.read("APP_TITLE", header_value);
+        let log_level = self.read("LOG_LEVEL", |text| Ok(text.to_owned()));
+        let log_format = self.read("LOG_FORMAT", log_format);
+        Some(Settings {
+            openrouter_api_key,
+            openrouter_host: openrouter_host?,
+            openrouter_external_user,
+            organization_name,
+            spending_limit,
+            usage_proxy_token,
+            usage_admin_token,
+            database_path: database_path?,
+            openwebui_user_jwt_secret,
+            poll_interval: poll_interval?,
+            billing_timezone,
+            proxy_listen: proxy_listen?,
+            usage_listen: usage_listen?,
+            app_url: app_url?,
+            app_title: app_title?,
+            log_level: log_level?,
+            log_format: log_format?,
+        })
+    }
+
+    /// The value of the declared setting `name`, or its default, as `read` understands it.
+    fn read<T>(
+        &mut self,
+        name: &'static str,
+        read: impl FnOnce(&str) -> Result<T, &'static str>,
+    ) -> Option<T> {
+        let default = DECLARED.iter().find(|declared| declared.name == name)?.default;
+        let value = self.values.get(&name.to_ascii_lowercase()).map(|value| value.trim());
+        let text = value.filter(|value| !value.is_empty()).or(default)?;
+        match read(text) {
+            Ok(value) => Some(value),
+            Err(rule) => {
+                self.problems.push(Problem { name, what: format!("{text:?} {rule}") });
+                None
+            }
+        }
+    }
+
+    fn secret(&mut self, name: &'static str, shortest: usize) -> Option<SecretString> {
+        debug_assert!(
+            DECLARED.iter().any(|Declared { name: declared, secret, .. }| *declared == name && *secret)
+        );
+        let value = self.values.get(&name.to_ascii_lowercase())?.trim();
+        let rule = if value.is_empty() {
+            return None;
+        } else if value.len() < shortest {
+            Some(format!("must have at least {shortest} characters; hint: openssl rand -hex 32"))
+        } else if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Some("must be printable ASCII without blanks".to_owned())
+        } else {
+            None
+        };
+        match rule {
+            None => Some(SecretString::from(value)),
+            Some(what) => {
+                self.problems.push(Problem { name, what });
+                None
+            }
+        }
+    }
+}
+
+fn base_url(text: &str) -> Result<String, &'static str> {
+    const RULE: &str = "must be an http or https address without query, such as https://openrouter.ai/api/v1";
+    let trimmed = text.trim_end_matches('/');
+    let uri: http::Uri = trimmed.parse().map_err(|_| RULE)?;
+    let known_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    if !known_scheme || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
+        return Err(RULE);
+    }
+    Ok(trimmed.to_owned())
+}
+
+/// What OpenRouter takes as `user` is at most 128 bytes; `_user_` + 12 characters are added.
+fn external_user(text: &str) -> Result<String, &'static str> {
+    const LONGEST: usize = 100;
+    let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    if text.len() > LONGEST || !text.bytes().all(sound) {
+        return Err("must be at most 100 letters, digits, `_`, `-` or `.`");
+    }
+    Ok(text.to_owned())
+}
+
+fn short_text(text: &str) -> Result<String, &'static str> {
+    if text.chars().count() > LONGEST_TEXT || text.chars().any(char::is_control) {
+        return Err("must be at most 200 printable characters");
+    }
+    Ok(text.to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, &'static str> {
+    match text.parse() {
+        Ok(seconds @ 1..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err("must be whole seconds from 1 to 86400"),
+    }
+}
+
+fn zone(text: &str) -> Result<String, &'static str> {
+    match jiff::tz::TimeZone::get(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err("must be an IANA time zone, such as Europe/Warsaw"),
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    text.parse().map_err(|_| "must be an address and a port, such as 127.0.0.1:8787")
+}
+
+fn header_value(text: &str) -> Result<http::HeaderValue, &'static str> {
+    http::HeaderValue::from_str(text).map_err(|_| "must be printable ASCII")
+}
+
+fn log_format(text: &str) -> Result<LogFormat, &'static str> {
+    match text {
+        "text" => Ok(LogFormat::Text),
+        "json" => Ok(LogFormat::Json),
+        _ => Err("must be `text` or `json`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_set_is_enough_to_start() {
+        let settings = Settings::from_variables::<String, String>([]).unwrap();
+        assert_eq!(settings.openrouter_host, "https://openrouter.ai/api/v1");
+        assert_eq!(settings.poll_interval, Duration::from_mins(10));
+        assert_eq!(settings.proxy_listen.port(), 8787);
+        assert!(settings.openrouter_api_key.is_none());
+    }
+
+    #[test]
+    fn empty_is_not_set_and_blanks_do_not_count() {
+        let settings = Settings::from_variables([
+            ("OPENROUTER_API_KEY", ""),
+            ("ORGANIZATION_NAME", "  Company_A "),
+            ("OPENROUTER_HOST", "http://127.0.0.1:9/api/v1/"),
+            ("SPENDING_LIMIT", "Unlimited"),
+        ])
+        .unwrap();
+        assert!(settings.openrouter_api_key.is_none());
+        assert_eq!(settings.organization_name.as_deref(), Some("Company_A"));
+        assert_eq!(settings.openrouter_host, "http://127.0.0.1:9/api/v1");
+        assert_eq!(settings.spending_limit, Some(SpendingLimit::Unlimited));
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once_and_no_secret_is_shown() {
+        let invalid = Settings::from_variables([
+            ("OPENROUTER_API_KEY", "sk-or-v1-two words"),
+            ("OPENROUTER_HOST", "openrouter.ai"),
+            ("OPENROUTER_EXTERNAL_USER", "a b"),
+            ("SPENDING_LIMIT", "-5"),
+            ("USAGE_PROXY_TOKEN", "hunter2"),
+            ("POLL_INTERVAL", "0"),
+            ("BILLING_TIMEZONE", "Europe/Warszawa"),
+            ("PROXY_LISTEN", "8787"),
+            ("LOG_FORMAT", "xml"),
+        ])
+        .unwrap_err();
+        assert_eq!(invalid.0.len(), 9);
+        let text = invalid.to_string();
+        for (name, shown) in
+            [("PROXY_LISTEN", "127.0.0.1:8787"), ("BILLING_TIMEZONE", "Warszawa"), ("POLL_INTERVAL", "86400")]
+        {
+            assert!(text.contains(name) && text.contains(shown), "{text}");
+        }
+        assert!(!text.contains("hunter2") && !text.contains("two words"), "{text}");
+    }
+
+    #[test]
+    fn limits_are_plain_dollars() {
+        for text in ["1", "250.00", "0.01", "9999999"] {
+            assert_eq!(SpendingLimit::read(text), Ok(SpendingLimit::Usd(text.into())), "{text}");
+        }
+        for text in ["0", "0.00", "1.", ".5", "1e3", "1,5", "100000000", "1.001", "abc"] {
+            assert!(SpendingLimit::read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_do_not_show() {
+        let settings = Settings::from_variables([("USAGE_ADMIN_TOKEN", "canary-canary-canary")]).unwrap();
+        assert!(!format!("{settings:?}").contains("canary"));
+    }
+}
