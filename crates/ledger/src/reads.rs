@@ -81,7 +81,7 @@ pub struct OpenCall {
     pub http_status: Option<u16>,
     /// Admission, Unix milliseconds.
     pub admitted_at_ms: i64,
-    /// How often `OpenRouter` has answered without telling the cost.
+    /// How often `/generation` was asked in vain.
     pub asks: u32,
 }
 

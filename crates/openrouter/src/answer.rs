@@ -60,6 +60,12 @@ impl AnswerReader {
         matches!(self.form, Form::Events(_))
     }
 
+    /// True where more of the answer may tell its generation id: sound and pages never do.
+    #[must_use]
+    pub fn may_tell_id(&self) -> bool {
+        matches!(self.form, Form::Events(_) | Form::Body(Some(_)))
+    }
+
     /// Reads the next piece of the body.
     pub fn feed(&mut self, piece: &[u8]) {
         match &mut self.form {

@@ -15,8 +15,6 @@ pub struct Asked {
     pub call_id: CallId,
     /// What came instead of a cost.
     pub note: String,
-    /// Whether it counts: an answer of `OpenRouter` does, a network failure does not.
-    pub counts: bool,
     /// When to ask again; `None` never.
     pub next_ask_at: Option<Timestamp>,
 }
@@ -29,10 +27,9 @@ impl Write for Asked {
         let next_ask_at_ms = self.next_ask_at.map(Timestamp::as_millisecond);
         let done = sqlx::query!(
             "UPDATE calls
-             SET asks = asks + ?2, note = ?3, next_ask_at_ms = ?4
+             SET asks = asks + 1, note = ?2, next_ask_at_ms = ?3
              WHERE id = ?1 AND state = 'open'",
             id,
-            self.counts,
             self.note,
             next_ask_at_ms,
         )

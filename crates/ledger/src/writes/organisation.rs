@@ -45,8 +45,10 @@ impl Write for OrganisationFacts {
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<Organisation, WriteError> {
         let id = self.id_meant(connection).await?;
-        if !self.update(&id, connection).await? {
+        if !is_recorded(&id, connection).await? {
             self.insert(&id, connection).await?;
+        } else if self.name_something() {
+            self.update(&id, connection).await?;
         }
         read(&id, connection).await
     }
@@ -71,10 +73,15 @@ impl OrganisationFacts {
         })
     }
 
-    async fn update(&self, id: &OrgId, connection: &mut SqliteConnection) -> Result<bool, WriteError> {
+    fn name_something(&self) -> bool {
+        let texts = [&self.name, &self.api_key_hash, &self.monthly_limit];
+        self.api_key.is_some() || self.zone.is_some() || texts.into_iter().any(Option::is_some)
+    }
+
+    async fn update(&self, id: &OrgId, connection: &mut SqliteConnection) -> Result<(), WriteError> {
         let (id, now_ms) = (id.as_str(), self.now.as_millisecond());
         let (key, zone) = (self.exposed_key(), self.zone.as_ref().map(BillingZone::name));
-        let done = sqlx::query!(
+        sqlx::query!(
             "UPDATE client_organizations
              SET name = coalesce(?2, name),
                  openrouter_api_key = coalesce(?3, openrouter_api_key),
@@ -93,7 +100,7 @@ impl OrganisationFacts {
         )
         .execute(connection)
         .await?;
-        Ok(done.rows_affected() > 0)
+        Ok(())
     }
 
     async fn insert(&self, id: &OrgId, connection: &mut SqliteConnection) -> Result<(), WriteError> {
@@ -124,6 +131,19 @@ impl OrganisationFacts {
     fn exposed_key(&self) -> Option<&str> {
         self.api_key.as_ref().map(SecretString::expose_secret)
     }
+}
+
+async fn is_recorded(id: &OrgId, connection: &mut SqliteConnection) -> Result<bool, WriteError> {
+    let id = id.as_str();
+    let rows = sqlx::query_scalar!(
+        "SELECT count(*)
+         FROM client_organizations
+         WHERE id = ?1",
+        id,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(rows > 0)
 }
 
 async fn read(id: &OrgId, connection: &mut SqliteConnection) -> Result<Organisation, WriteError> {

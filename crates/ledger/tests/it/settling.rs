@@ -87,7 +87,7 @@ async fn contradictions_are_refused_and_change_nothing() {
     refused(books.ledger.settle(without_cost).await);
     books.ledger.settle(settle(call, "1")).await.unwrap();
     refused(books.ledger.void(void(call)).await);
-    let asked = Asked { call_id: call, note: "404".into(), counts: true, next_ask_at: None };
+    let asked = Asked { call_id: call, note: "404".into(), next_ask_at: None };
     refused(books.ledger.note_asked(asked).await);
     refused(books.ledger.void(void(ledger::CallId::nil())).await);
     books.assert_sound().await;

@@ -67,7 +67,11 @@ async fn assert_views(books: &Books) {
             .await
             .unwrap();
     assert_eq!(users.len(), 2);
-    assert!(users.iter().all(|user| user.get::<String, _>("openrouter_user_id").starts_with("mai_client_63a4eb6d_user_")));
+    assert!(
+        users
+            .iter()
+            .all(|user| user.get::<String, _>("openrouter_user_id").starts_with("mai_client_63a4eb6d_user_"))
+    );
     let model = sqlx::query("SELECT provider, total_requests FROM client_model_daily_usage")
         .fetch_one(&mut connection)
         .await

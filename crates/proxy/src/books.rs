@@ -1,0 +1,215 @@
+//! What is written down of one call, and that it is: a write that fails is tried again until the ledger can be
+//! written or the program has to end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use ledger::{CallId, GenerationKnown, LeaveOpen, NewCall, Orphan, Settle, Settled, Void, WriteError};
+use metering::{Cost, Settlement};
+use openrouter::Told;
+
+use crate::{CALL_TIMEOUT, Road};
+
+/// How long after a call was left open `/generation` is asked first.
+const FIRST_ASK: SignedDuration = SignedDuration::from_secs(2);
+
+/// Between two tries of a write that failed.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a client waits for its generation id to be written down before it is refused.
+const GENERATION_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// With its last byte.
+    Complete,
+    /// The client left a stream.
+    ClientLeft,
+    /// The upstream's connection broke.
+    UpstreamCut,
+    /// The upstream said nothing for too long.
+    Silent,
+    /// The call took longer than any call may.
+    TooLong,
+    /// The program had to end.
+    GivenUp,
+}
+
+impl End {
+    /// The word in the database.
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientLeft => "client-left",
+            Self::UpstreamCut => "upstream-cut",
+            Self::Silent => "silent",
+            Self::TooLong => "too-long",
+            Self::GivenUp => "stopped",
+        }
+    }
+}
+
+/// One admitted call.
+pub(crate) struct Books {
+    road: Arc<Road>,
+    call_id: CallId,
+    generation_id: Option<String>,
+}
+
+impl Books {
+    /// W1.
+    pub(crate) async fn admit(road: Arc<Road>, call: NewCall) -> Result<Self, WriteError> {
+        let (call_id, asker) = (call.id, call.asker.clone());
+        let admission = road.options.ledger.admit(call).await?;
+        if admission.first_of_user {
+            let (user_id, external_user) = (asker.user_id, asker.external_user);
+            tracing::info!(%user_id, %external_user, "Auto-learning: first call of this user");
+        }
+        Ok(Self { road, call_id, generation_id: None })
+    }
+
+    /// W2, as long as a client can be expected to wait; false where it could not be written.
+    pub(crate) async fn know_generation_in_time(&mut self, generation_id: &str, status: StatusCode) -> bool {
+        let written = self.know_generation(generation_id.to_owned(), status);
+        tokio::time::timeout(GENERATION_PATIENCE, written).await == Ok(true)
+    }
+
+    /// W2; false where it never will be written.
+    pub(crate) async fn know_generation(&mut self, generation_id: String, status: StatusCode) -> bool {
+        // While the call is under way nobody else asks about it.
+        let longest = SignedDuration::try_from(CALL_TIMEOUT).unwrap_or(SignedDuration::ZERO);
+        let known = GenerationKnown {
+            call_id: self.call_id,
+            generation_id: generation_id.clone(),
+            http_status: status.as_u16(),
+            next_ask_at: later(self.now(), longest),
+        };
+        self.generation_id = Some(generation_id);
+        self.written(|| self.road.options.ledger.know_generation(known.clone())).await.is_some()
+    }
+
+    /// W3: settles the call if its cost was told, else leaves it to `/generation`, else to the operator.
+    pub(crate) async fn close(self, end: End, told: Told, status: StatusCode) {
+        let known = Settlement::of(told.report);
+        match (known.cost(), &self.generation_id) {
+            (Some((_, cost)), _) => {
+                warn_if_rounded(cost);
+                let organisation = self.road.options.ledger.organisation();
+                let settle = Settle {
+                    call_id: self.call_id,
+                    settlement: known,
+                    outcome: Some(end.as_str()),
+                    http_status: Some(status.as_u16()),
+                    created_at: told.created_at,
+                    zone: organisation.zone.clone(),
+                    booked_at: self.now(),
+                };
+                self.settle(settle).await;
+            }
+            (None, Some(_)) => self.leave_open(end.as_str(), Some(known)).await,
+            (None, None) => {
+                let note = "the answer told neither a generation id nor a cost".to_owned();
+                self.orphan(end.as_str(), note, Some(status)).await;
+            }
+        }
+    }
+
+    async fn settle(&self, settle: Settle) {
+        match self.written(|| self.road.options.ledger.settle(settle.clone())).await {
+            Some(Settled::Booked { charge }) => {
+                tracing::debug!(call_id = %self.call_id, charge_usd = %charge, "settled by its answer");
+            }
+            Some(Settled::Clash) => {
+                tracing::warn!(call_id = %self.call_id, "its generation id is booked for another call already");
+            }
+            Some(Settled::Already) | None => {}
+        }
+    }
+
+    /// The cost is not known yet: `/generation` will be asked.
+    pub(crate) async fn leave_open(&self, outcome: &'static str, known: Option<Settlement>) {
+        let left = LeaveOpen {
+            call_id: self.call_id,
+            outcome,
+            known: known.unwrap_or_default(),
+            closed_at: self.now(),
+            next_ask_at: later(self.now(), FIRST_ASK),
+        };
+        self.written(|| self.road.options.ledger.leave_open(left.clone())).await;
+        tracing::debug!(call_id = %self.call_id, outcome, "left open");
+        self.road.options.call_left_open.notify_one();
+    }
+
+    /// It may be billed, and nobody can ask what for.
+    pub(crate) async fn orphan(&self, outcome: &'static str, note: String, status: Option<StatusCode>) {
+        tracing::warn!(call_id = %self.call_id, outcome, note, "a call became an orphan; `reconcile` can price it");
+        let orphan = Orphan {
+            call_id: self.call_id,
+            outcome,
+            note,
+            http_status: status.map(|status| status.as_u16()),
+            closed_at: self.now(),
+        };
+        self.written(|| self.road.options.ledger.orphan(orphan.clone())).await;
+    }
+
+    /// It is proved unbilled.
+    pub(crate) async fn void(&self, outcome: &'static str, note: String, status: Option<StatusCode>) {
+        let void = Void {
+            call_id: self.call_id,
+            outcome,
+            note,
+            http_status: status.map(|status| status.as_u16()),
+            closed_at: self.now(),
+        };
+        self.written(|| self.road.options.ledger.void(void.clone())).await;
+    }
+
+    /// Resolves when calls under way must end.
+    pub(crate) async fn given_up(&self) {
+        self.road.options.give_up.cancelled().await;
+    }
+
+    /// Writes until it is written. `None` where it never will be: it contradicts what is recorded, or the program
+    /// has to end. The generation id in the log is then what is left of the call.
+    async fn written<T, F: Future<Output = Result<T, WriteError>>>(
+        &self,
+        write: impl Fn() -> F,
+    ) -> Option<T> {
+        loop {
+            let error = match write().await {
+                Ok(answer) => return Some(answer),
+                Err(error) => error,
+            };
+            let (call_id, generation_id) = (self.call_id, self.generation_id.as_deref());
+            tracing::error!(%call_id, generation_id, %error, "a step of a call is not written down");
+            if matches!(error, WriteError::Refused(_) | WriteError::Closed) {
+                return None;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
+                () = self.given_up() => return None,
+            }
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.road.options.clock.now()
+    }
+}
+
+fn warn_if_rounded(cost: &Cost) {
+    if !cost.exact {
+        tracing::warn!(
+            cost = cost.text,
+            "a cost has more than twelve decimal places; it is rounded half-even"
+        );
+    }
+}
+
+fn later(now: Timestamp, by: SignedDuration) -> Timestamp {
+    now.checked_add(by).unwrap_or(Timestamp::MAX)
+}

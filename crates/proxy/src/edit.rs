@@ -1,0 +1,222 @@
+//! Setting the user of a request. Nothing else in it is touched, reordered or written anew.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+use memchr::memmem;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::refusal::Refusal;
+
+/// Deepest nesting that is passed on.
+const DEEPEST: usize = 64;
+
+/// Longest name of a model that is written down.
+const LONGEST_MODEL: usize = 256;
+
+/// A request whose user is ours.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Edited {
+    pub(crate) body: Bytes,
+    /// The model asked for; empty where the request names none.
+    pub(crate) model: String,
+}
+
+/// The members of a JSON object in their order, as raw text.
+struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+/// Sets the member `user` of a JSON object. Where it is there (even more than once) its value is replaced, else
+/// it becomes the first member.
+pub(crate) fn set_user_in_json(body: &Bytes, user: &str) -> Result<Edited, Refusal> {
+    let text = std::str::from_utf8(body).map_err(|error| Refusal::NotJson(error.to_string()))?;
+    if depth(body) > DEEPEST {
+        return Err(Refusal::TooDeep(DEEPEST));
+    }
+    let Members(members) = serde_json::from_str(text).map_err(|error| Refusal::NotJson(describe(&error)))?;
+    let user = serde_json::Value::from(user).to_string();
+    let mut edited = Vec::with_capacity(body.len() + user.len() + 16);
+    let mut copied = 0;
+    for (_, value) in members.iter().filter(|(name, _)| name == "user") {
+        let from = value.get().as_ptr().addr() - text.as_ptr().addr();
+        edited.extend_from_slice(body.get(copied..from).unwrap_or_default());
+        edited.extend_from_slice(user.as_bytes());
+        copied = from + value.get().len();
+    }
+    if copied == 0 {
+        copied = memchr::memchr(b'{', body).map_or(0, |brace| brace + 1);
+        edited.extend_from_slice(body.get(..copied).unwrap_or_default());
+        edited.extend_from_slice(b"\"user\":");
+        edited.extend_from_slice(user.as_bytes());
+        if !members.is_empty() {
+            edited.push(b',');
+        }
+    }
+    edited.extend_from_slice(body.get(copied..).unwrap_or_default());
+    Ok(Edited { body: edited.into(), model: model_of(&members) })
+}
+
+/// What is wrong and where, without quoting the request.
+fn describe(error: &serde_json::Error) -> String {
+    let kind = if error.is_eof() { "it ends too early" } else { "it cannot be read" };
+    format!("{kind}, line {} column {}", error.line(), error.column())
+}
+
+fn model_of(members: &[(Cow<'_, str>, &RawValue)]) -> String {
+    let member = |wanted| members.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.get());
+    let first_of_models = || serde_json::from_str::<Vec<String>>(member("models")?).ok()?.into_iter().next();
+    let model = member("model").and_then(|text| serde_json::from_str::<String>(text).ok());
+    model.or_else(first_of_models).unwrap_or_default().chars().take(LONGEST_MODEL).collect()
+}
+
+/// How deep `text` nests, strings apart.
+fn depth(text: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Puts a part `user` before the parts of a form. A form that names a user itself is refused: of two, nobody
+/// could say which one counts.
+pub(crate) fn set_user_in_form(body: &Bytes, boundary: &str, user: &str) -> Result<Edited, Refusal> {
+    let delimiter = format!("--{boundary}");
+    if !body.starts_with(delimiter.as_bytes()) {
+        return Err(Refusal::NotForm("it does not begin with its boundary"));
+    }
+    let mut model = String::new();
+    for part in parts(body, delimiter.as_bytes()) {
+        let Some(end) = memmem::find(part, b"\r\n\r\n") else { continue };
+        let (head, content) = part.split_at(end);
+        match field_name(head) {
+            Some(name) if name == "user" => return Err(Refusal::NotForm("it has a part `user` of its own")),
+            Some(name) if name == "model" => {
+                let content = content.get(4..).unwrap_or_default();
+                model = String::from_utf8_lossy(content.trim_ascii()).chars().take(LONGEST_MODEL).collect();
+            }
+            _ => {}
+        }
+    }
+    let own = format!("{delimiter}\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\n{user}\r\n");
+    Ok(Edited { body: [own.as_bytes(), body].concat().into(), model })
+}
+
+fn parts<'a>(body: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
+    let starts: Vec<usize> = memmem::find_iter(body, delimiter).collect();
+    let ends: Vec<usize> = starts.iter().skip(1).copied().chain([body.len()]).collect();
+    starts.into_iter().zip(ends).filter_map(move |(start, end)| body.get(start + delimiter.len()..end))
+}
+
+/// The `name` in a part's `Content-Disposition`.
+fn field_name(head: &[u8]) -> Option<String> {
+    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+    let line = head.lines().find(|line| line.starts_with("content-disposition:"))?;
+    let value = line.split(';').find_map(|parameter| parameter.trim().strip_prefix("name="))?;
+    Some(value.trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn edit(body: &str) -> Result<(String, String), Refusal> {
+        let edited = set_user_in_json(&Bytes::copy_from_slice(body.as_bytes()), "org_user_1")?;
+        Ok((String::from_utf8(edited.body.to_vec()).unwrap(), edited.model))
+    }
+
+    #[track_caller]
+    fn check(body: &str, expected: &str) {
+        assert_eq!(edit(body).unwrap().0, expected);
+    }
+
+    #[test]
+    fn only_the_user_changes() {
+        check(r#"{ "b" : 1e5 ,"a":[ 1,2 ]}"#, r#"{"user":"org_user_1", "b" : 1e5 ,"a":[ 1,2 ]}"#);
+        check(
+            r#"{"a":1,"user":"evil","b":{"user":"kept"}}"#,
+            r#"{"a":1,"user":"org_user_1","b":{"user":"kept"}}"#,
+        );
+        check(
+            r#"{"user": null ,"us\u0065r":{"x":[]}}"#,
+            r#"{"user": "org_user_1" ,"us\u0065r":"org_user_1"}"#,
+        );
+        check("{}", r#"{"user":"org_user_1"}"#);
+        check(" {\n}", " {\"user\":\"org_user_1\"\n}");
+        check(r#"{"żółć":"{\"user\":1}"}"#, r#"{"user":"org_user_1","żółć":"{\"user\":1}"}"#);
+    }
+
+    #[test]
+    fn the_model_that_counts_is_found() {
+        for (body, model) in [
+            (r#"{"model":"a/b"}"#, "a/b"),
+            (r#"{"model":"a/b","model":"c/d"}"#, "c/d"),
+            (r#"{"models":["e/f","g/h"]}"#, "e/f"),
+            (r#"{"model":7}"#, ""),
+            ("{}", ""),
+        ] {
+            assert_eq!(edit(body).unwrap().1, model, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_without_quoting_it() {
+        for body in ["", "[]", "null", "{\"secret prompt\"", "{\"a\":1}x", "{'a':1}", "\u{feff}{}"] {
+            let refusal = edit(body).unwrap_err().to_string();
+            assert!(refusal.contains("not a JSON object") && !refusal.contains("secret"), "{refusal}");
+        }
+        assert!(matches!(
+            set_user_in_json(&Bytes::from_static(b"{\"a\":\"\xff\"}"), "u"),
+            Err(Refusal::NotJson(_))
+        ));
+        let nested = |levels: usize| format!("{{\"a\":{}1{}}}", "[".repeat(levels), "]".repeat(levels));
+        assert!(edit(&nested(DEEPEST - 1)).is_ok());
+        assert!(matches!(edit(&nested(DEEPEST)), Err(Refusal::TooDeep(_))));
+        assert!(edit(&format!("{{\"a\":\"{}\"}}", "[".repeat(DEEPEST))).is_ok());
+    }
+
+    #[test]
+    fn a_form_gets_its_user_first() {
+        let form = "--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\na/b\r\n\
+                    --B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x.mp3\"\r\n\r\nABC\r\n--B--\r\n";
+        let edited = set_user_in_form(&Bytes::from(form), "B", "org_user_1").unwrap();
+        assert_eq!(edited.model, "a/b");
+        let own = "--B\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\norg_user_1\r\n";
+        assert_eq!(edited.body, format!("{own}{form}"));
+        assert!(set_user_in_form(&edited.body, "B", "other").is_err());
+        assert!(set_user_in_form(&Bytes::from("x"), "B", "other").is_err());
+    }
+}

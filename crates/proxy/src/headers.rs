@@ -1,0 +1,54 @@
+//! What may pass, in either direction. Everything else stays: identities do not leave the house, and cookies,
+//! lengths and encodings of one connection mean nothing on the next.
+
+use http::{HeaderMap, HeaderName};
+
+/// Request headers that `OpenRouter` understands.
+const TO_UPSTREAM: [&str; 9] = [
+    "accept",
+    "content-type",
+    "anthropic-beta",
+    "anthropic-version",
+    "x-openrouter-cache",
+    "x-openrouter-cache-clear",
+    "x-openrouter-cache-ttl",
+    "x-openrouter-metadata",
+    "x-session-id",
+];
+
+/// Response headers that a client may use.
+const TO_CLIENT: [&str; 15] = [
+    "cache-control",
+    "content-disposition",
+    "content-type",
+    "cf-ray",
+    "retry-after",
+    "x-generation-id",
+    "x-openrouter-cache-age",
+    "x-openrouter-cache-source-id",
+    "x-openrouter-cache-status",
+    "x-openrouter-cache-ttl",
+    "x-provider-name",
+    "x-ratelimit-limit",
+    "x-ratelimit-remaining",
+    "x-ratelimit-reset",
+    "content-language",
+];
+
+pub(crate) fn to_upstream(headers: &HeaderMap) -> HeaderMap {
+    only(headers, &TO_UPSTREAM)
+}
+
+pub(crate) fn to_client(headers: &HeaderMap) -> HeaderMap {
+    only(headers, &TO_CLIENT)
+}
+
+fn only(headers: &HeaderMap, listed: &[&'static str]) -> HeaderMap {
+    let mut passed = HeaderMap::with_capacity(listed.len());
+    for name in listed {
+        for value in headers.get_all(*name) {
+            passed.append(HeaderName::from_static(name), value.clone());
+        }
+    }
+    passed
+}

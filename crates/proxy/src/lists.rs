@@ -1,0 +1,99 @@
+//! The free lists (`models`, a model's endpoints): cached, because older Open `WebUI` asks before every chat,
+//! and served stale while `OpenRouter` cannot be reached, because without them no chat starts.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::body::Body;
+
+use axum::response::Response;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::Mutex;
+
+use crate::Road;
+use crate::caller;
+use crate::refusal::Refusal;
+
+/// How long a list counts as fresh; `OpenRouter`'s own `max-age`.
+const FRESH_FOR: SignedDuration = SignedDuration::from_secs(120);
+
+/// Lists that are kept. There are as many as spellings of a query.
+const KEPT_LISTS: usize = 32;
+
+/// The lists, by path and query. Each has a lock of its own, so that many callers ask `OpenRouter` once.
+#[derive(Default)]
+pub(crate) struct Lists {
+    kept: Mutex<HashMap<String, Arc<Mutex<Option<List>>>>>,
+}
+
+#[derive(Clone)]
+struct List {
+    content_type: Option<HeaderValue>,
+    body: Bytes,
+    fetched_at: Timestamp,
+}
+
+/// Answers with the list.
+pub(crate) async fn answer(
+    road: &Road,
+    headers: &HeaderMap,
+    path_and_query: &str,
+) -> Result<Response, Refusal> {
+    let key = caller::key_for(road, headers).await?;
+    let slot = road.lists.slot(path_and_query).await;
+    let mut kept = slot.lock().await;
+    let now = road.options.clock.now();
+    if let Some(list) = kept.as_ref().filter(|list| now.duration_since(list.fetched_at) < FRESH_FOR) {
+        return Ok(list.response());
+    }
+    let refusal = match road.options.upstream.list(path_and_query, Some(&key)).await {
+        Ok((StatusCode::OK, content_type, body)) if is_json(content_type.as_ref()) => {
+            let list = List { content_type, body, fetched_at: now };
+            return Ok(kept.insert(list).response());
+        }
+        // What OpenRouter itself refuses (an unknown model) is passed on and not kept.
+        Ok((status, content_type, body)) if status.is_client_error() && is_json(content_type.as_ref()) => {
+            return Ok(List { content_type, body, fetched_at: now }.response_with(status));
+        }
+        Ok((status, ..)) => Refusal::NotAnApiAnswer(status),
+        Err(error) => Refusal::Unreachable(error),
+    };
+    match kept.as_ref() {
+        Some(list) => {
+            tracing::warn!(path = path_and_query, "OpenRouter's list cannot be had; the last one is served");
+            Ok(list.response())
+        }
+        None => Err(refusal),
+    }
+}
+
+fn is_json(content_type: Option<&HeaderValue>) -> bool {
+    content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"))
+}
+
+impl Lists {
+    async fn slot(&self, path_and_query: &str) -> Arc<Mutex<Option<List>>> {
+        let mut kept = self.kept.lock().await;
+        if !kept.contains_key(path_and_query) && kept.len() >= KEPT_LISTS {
+            kept.clear();
+        }
+        kept.entry(path_and_query.to_owned()).or_default().clone()
+    }
+}
+
+impl List {
+    fn response(&self) -> Response {
+        self.response_with(StatusCode::OK)
+    }
+
+    fn response_with(&self, status: StatusCode) -> Response {
+        let mut response = Response::new(Body::from(self.body.clone()));
+        *response.status_mut() = status;
+        if let Some(content_type) = &self.content_type {
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+        }
+        response
+    }
+}

@@ -1,0 +1,81 @@
+//! The alarm clock. It only wakes; what is due is judged by the duties themselves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Notify;
+use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+
+use crate::asking::SOON_ASKS;
+use crate::settle::Due;
+use crate::{Upkeep, UpkeepError};
+
+/// Longest sleep between two looks at what is due soon.
+const LONGEST_SLEEP: Duration = Duration::from_mins(5);
+
+/// Pause after a duty failed, so that a ledger that cannot be read is not asked in a loop.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What wakes upkeep beside the schedule.
+#[derive(Debug, Clone, Default)]
+pub struct Alarms {
+    /// A call was left open.
+    pub call_left_open: Arc<Notify>,
+    /// A poll is wanted at once.
+    pub poll_now: Arc<Notify>,
+}
+
+/// The schedule could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot set up the schedule: {0}")]
+pub struct ScheduleError(#[from] JobSchedulerError);
+
+impl Upkeep {
+    /// Polls at once and then every `poll_interval`, and asks about open calls when they are due, until it is
+    /// told to stop.
+    ///
+    /// # Errors
+    /// [`ScheduleError`] where the schedule cannot be set up; nothing runs then.
+    pub async fn run(&self, poll_interval: Duration, alarms: &Alarms) -> Result<(), ScheduleError> {
+        let mut scheduler = JobScheduler::new().await?;
+        let poll_now = alarms.poll_now.clone();
+        let poll = Job::new_repeated_async(poll_interval, move |_, _| {
+            let poll_now = poll_now.clone();
+            Box::pin(async move { poll_now.notify_one() })
+        })?;
+        scheduler.add(poll).await?;
+        scheduler.start().await?;
+        self.log_failure(self.poll().await.map(drop)).await;
+        while !self.stop.is_cancelled() {
+            let outcome = tokio::select! {
+                () = alarms.poll_now.notified() => self.poll().await.map(drop),
+                () = self.until_next_ask() => self.settle_due(Due::Soon).await.map(drop),
+                () = alarms.call_left_open.notified() => Ok(()),
+                () = self.stop.cancelled() => break,
+            };
+            self.log_failure(outcome).await;
+        }
+        scheduler.shutdown().await?;
+        Ok(())
+    }
+
+    /// Resolves when the next open call is due to be asked about.
+    async fn until_next_ask(&self) {
+        let next_ms = self.ledger.reader().next_due_at_ms(SOON_ASKS).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "cannot see which calls are due");
+            None
+        });
+        let next = next_ms.and_then(|next| Timestamp::from_millisecond(next).ok());
+        let wait = next.map(|next| next.duration_since(self.clock.now()));
+        let wait = wait.map_or(LONGEST_SLEEP, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
+        tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+    }
+
+    async fn log_failure(&self, outcome: Result<(), UpkeepError>) {
+        if let Err(error) = outcome {
+            tracing::error!(%error, "a duty failed; it will be tried again");
+            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+        }
+    }
+}
