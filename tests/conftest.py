@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -14,14 +14,14 @@ from stack import LOG_TAIL_BYTES, Stack
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Adds what the programs wrote to the report of a test that failed."""
-    outcome = yield
-    report = outcome.get_result()
+    report = yield
     if report.failed:
         for program in Stack.programs:
             report.sections.append((f"log of {program.name}", program.log()[-LOG_TAIL_BYTES:]))
+    return report
 
 
 @pytest.fixture
@@ -44,11 +44,7 @@ def _stack(directories: pytest.TempPathFactory) -> Iterator[Stack]:
         stack.stop()
 
 
-@pytest.fixture(scope="module", params=ROADS)
-def road(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    """Each way to OpenRouter, shared by the tests of one module: the books must stay right as they grow."""
-    stack = Stack(tmp_path_factory.mktemp(f"road-{request.param}"))
-    try:
-        yield open_road(request.param, stack)
-    finally:
-        stack.stop()
+@pytest.fixture(params=ROADS)
+def road(request: pytest.FixtureRequest, stack: Stack) -> Road:
+    """Each way to OpenRouter, opened anew: one wrong entry must not fail the tests that come after it."""
+    return open_road(request.param, stack)

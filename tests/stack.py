@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -31,12 +33,15 @@ LOG_TAIL_BYTES = 12_000
 
 Result = TypeVar("Result")
 
+# Loaded here, because between fork and exec hardly anything may be done.
+_LIBC = ctypes.CDLL(None)
+
 
 class Deadline(AssertionError):
     """What was waited for did not come in time."""
 
 
-def wait_until(what: str, probe: Callable[[], Result], seconds: float = 60.0) -> Result:
+def wait_until(what: str, probe: Callable[[], Result | None], seconds: float = 60.0) -> Result:
     """Asks again and again until `probe` gives something true, and returns that.
 
     The only place of these tests that sleeps: between two asks, never instead of one.
@@ -78,6 +83,12 @@ def external_user(user_id: str) -> str:
     return f"{ORGANIZATION_ID}_user_{hashlib.sha256(user_id.encode()).hexdigest()[:8]}"
 
 
+def _die_with_parent() -> None:
+    """Linux ends the process when pytest is killed and no fixture can: nothing is left over from a cancelled run."""
+    pr_set_pdeathsig = 1
+    _LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 class Program:
     """One process with its log. Its environment is exactly what is given, so that a run does not depend on the host."""
 
@@ -94,7 +105,13 @@ class Program:
         """Starts it in the background; standard output and error go to the log, one run after the other."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, env=self.environment, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command,
+                env=self.environment,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=_die_with_parent,
             )
 
     def run(self, seconds: float = STOP_SECONDS) -> subprocess.CompletedProcess[str]:
@@ -165,7 +182,7 @@ class Simulator(Program):
         """Starts it and learns the port that it took."""
         super().start()
         told = wait_until("openrouter-sim tells its address", self._told_address, START_SECONDS)
-        self.control = told["listening"] if "://" in told["listening"] else f"http://{told['listening']}"
+        self.control = told["listening"]
         self.base_url = told["base_url"]
 
     def _told_address(self) -> dict[str, str] | None:
@@ -173,22 +190,26 @@ class Simulator(Program):
             raise AssertionError(f"openrouter-sim ended at once:\n{self.log()}")
         for line in self.log().splitlines(keepends=True):
             if line.startswith("{") and line.endswith("\n") and "base_url" in line:
-                return json.loads(line)
+                told: dict[str, str] = json.loads(line)
+                return told
         return None
 
     def truth(self) -> list[dict[str, Any]]:
         """All charges so far, oldest first."""
-        return self._control("GET", "/sim/truth")
+        charges: list[dict[str, Any]] = self._control("GET", "/sim/truth")
+        return charges
 
     def requests(self) -> list[dict[str, Any]]:
         """All requests so far as they arrived, keys hashed."""
-        return self._control("GET", "/sim/requests")
+        requests: list[dict[str, Any]] = self._control("GET", "/sim/requests")
+        return requests
 
     def models(self) -> list[dict[str, Any]]:
         """The whole offer, not only what makes text."""
         with loopback_client() as client:
             answer = client.get(f"{self.base_url}/models", params={"output_modalities": "all"})
-            return answer.raise_for_status().json()["data"]
+            models: list[dict[str, Any]] = answer.raise_for_status().json()["data"]
+            return models
 
     @contextlib.contextmanager
     def knobs(self, **knobs: Any) -> Iterator[None]:

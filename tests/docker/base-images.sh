@@ -24,6 +24,7 @@ rust_image() { # tag
     has_image "$1" "$key" && return
     tarball=$cache/rust-$key.tar
     [[ -f $tarball ]] || {
+        rm -f "$cache"/rust-*.tar*
         cp "$(debian_tarball)" "$tarball.part"
         # Manual pages and the other tools would double its size. `lib` itself is in the tarball already.
         # shellcheck disable=SC2046

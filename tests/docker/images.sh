@@ -15,6 +15,7 @@ debian_tarball() {
     local tarball root
     tarball=$cache/debian-$(key_of images.sh).tar
     [[ -f $tarball ]] || {
+        rm -rf "$cache"/debian-*.tar* "$cache"/debian.*
         root=$(mktemp --directory "$cache/debian.XXXXXX")
         debootstrap --variant=minbase --include=ca-certificates,curl,gcc,libc6-dev,python3 bookworm "$root" \
             >"$cache/debootstrap.log" 2>&1 || {

@@ -14,6 +14,7 @@ key=$(key_of open-webui-image.sh "$(<"$packages/.installed")")
 has_image "$tag" "$key" && exit
 tarball=$cache/open-webui-$key.tar
 [[ -f $tarball ]] || {
+    rm -f "$cache"/open-webui-*.tar*
     cp "$(debian_tarball)" "$tarball.part"
     tar --append --file "$tarball.part" --owner=0 --group=0 --exclude __pycache__ --transform 's,^\.,./app/open-webui,S' \
         --directory "$packages" .

@@ -77,6 +77,8 @@ pub struct OpenCall {
     pub id: CallId,
     /// What to ask for.
     pub generation_id: String,
+    /// The model the caller asked for.
+    pub model_asked: String,
     /// The answer's HTTP status.
     pub http_status: Option<u16>,
     /// Admission, Unix milliseconds.
@@ -251,7 +253,7 @@ impl LedgerReader {
         let now_ms = now.as_millisecond();
         let rows = sqlx::query!(
             "SELECT
-                 id, generation_id AS 'generation_id!', http_status AS 'http_status: u16', admitted_at_ms,
+                 id, generation_id AS 'generation_id!', model_asked, http_status AS 'http_status: u16', admitted_at_ms,
                  asks AS 'asks: u32'
              FROM calls
              WHERE state = 'open' AND next_ask_at_ms <= ?1 AND asks < ?2
@@ -268,6 +270,7 @@ impl LedgerReader {
             Some(OpenCall {
                 id: row.id.parse().ok()?,
                 generation_id: row.generation_id,
+                model_asked: row.model_asked,
                 http_status: row.http_status,
                 admitted_at_ms: row.admitted_at_ms,
                 asks: row.asks,

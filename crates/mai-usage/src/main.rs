@@ -1,2 +1,60 @@
-//! The command line.
-fn main() {}
+//! `mai-usage`: the sidecar that knows who asked, what it cost, and writes it down.
+
+mod commands {
+    pub(crate) mod daemon;
+    pub(crate) mod demo;
+    pub(crate) mod health;
+    pub(crate) mod verify;
+}
+mod exit;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use metering::Clock;
+
+/// Meters and bills the OpenRouter calls of one Open WebUI.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the sidecar; settings come from the environment.
+    Daemon,
+    /// Ask the running sidecar whether it is healthy; exit 0 if it is.
+    Health,
+    /// Check the ledger: roll-up = ledger, nothing twice, nothing damaged.
+    Verify {
+        /// The database file; DATABASE_PATH by default.
+        #[arg(long, value_name = "FILE")]
+        database: Option<PathBuf>,
+    },
+    /// Show it all on made-up chats against a simulated OpenRouter.
+    Demo {
+        /// End after the summary instead of staying up.
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match CommandLine::parse().command {
+        Command::Daemon => commands::daemon::run(system_clock()).await,
+        Command::Health => commands::health::run().await,
+        Command::Verify { database } => commands::verify::run(database).await,
+        Command::Demo { once } => commands::demo::run(system_clock(), once).await,
+    };
+    outcome.unwrap_or_else(|error| exit::report(&error))
+}
+
+/// The one place where the program looks at the system's clock.
+#[expect(clippy::disallowed_methods, reason = "everything else is given this clock")]
+fn system_clock() -> Clock {
+    Clock::new(jiff::Timestamp::now)
+}

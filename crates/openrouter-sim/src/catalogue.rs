@@ -1,4 +1,4 @@
-//! The models on offer and their prices. All names of prices are invented; the shapes are not.
+//! The models on offer and their prices. The prices are invented; the shapes are not.
 
 use crate::money::PicoUsd;
 
@@ -39,6 +39,7 @@ pub(crate) struct Model {
 
 /// Pico-dollars a unit: a token, or a request.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_field_names, reason = "amounts name their unit")]
 pub(crate) struct Price {
     prompt_pico_usd: i64,
     completion_pico_usd: i64,

@@ -47,7 +47,7 @@ impl Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_env_filter(filter).init();
     let simulator = Simulator::start(Arguments::parse().into_options()).await?;
     let ready = serde_json::json!({ "listening": simulator.origin(), "base_url": simulator.base_url() });
     let mut stdout = std::io::stdout();

@@ -89,7 +89,7 @@ impl PicoUsd {
 /// Plain decimal text without exponent and without trailing zeros, as in `0.00000008`.
 impl fmt::Display for PicoUsd {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SCALE: u128 = 10_u128.pow(PLACES as u32);
+        const SCALE: u128 = 1_000_000_000_000;
         let amount = self.0.unsigned_abs();
         if self.0 < 0 {
             formatter.write_char('-')?;

@@ -80,7 +80,7 @@ impl Refusal {
     }
 
     /// Whether the answer comes from the API itself, which then names a generation.
-    pub(crate) const fn from_api(&self) -> bool {
+    pub(crate) const fn is_from_api(&self) -> bool {
         !matches!(self.shape, Shape::Html)
     }
 
@@ -126,9 +126,10 @@ impl Refusal {
     }
 
     fn credits() -> Self {
-        let metadata = Object::new()
-            .text("limit_source", "openrouter_credits")
-            .text("remedy_hint", "Add credits, or lower max_tokens / prompt size to fit your remaining balance.");
+        let metadata = Object::new().text("limit_source", "openrouter_credits").text(
+            "remedy_hint",
+            "Add credits, or lower max_tokens / prompt size to fit your remaining balance.",
+        );
         let message = "This request requires more credits, or fewer max_tokens. You requested up to 16384 tokens, but can only afford 3324.";
         Self {
             metadata: Some(metadata.end()),
@@ -211,9 +212,8 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let error = || {
-            let error = Object::new()
-                .text("message", &self.message)
-                .number("code", i64::from(self.status.as_u16()));
+            let error =
+                Object::new().text("message", &self.message).number("code", i64::from(self.status.as_u16()));
             match &self.metadata {
                 Some(metadata) => error.raw("metadata", metadata),
                 None => error,

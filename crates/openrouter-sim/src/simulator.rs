@@ -15,12 +15,11 @@ use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::inference::Named;
 use crate::keyring::sha256_hex;
 use crate::refusal::Refusal;
 use crate::seen::{SeenRequest, redacted};
@@ -110,11 +109,13 @@ impl Simulator {
 }
 
 fn router(world: &Arc<World>) -> Router {
+    let unknown = || async { Refusal::html(StatusCode::NOT_FOUND).into_response() };
     let api = inference::routes().merge(account::routes());
+    let api = api.method_not_allowed_fallback(unknown);
     Router::new()
         .nest("/api/v1", api)
         .nest("/sim", control::routes())
-        .fallback(|| async { Refusal::html(StatusCode::NOT_FOUND).into_response() })
+        .fallback(unknown)
         .layer(from_fn_with_state(Arc::clone(world), note))
         .with_state(Arc::clone(world))
 }
@@ -153,33 +154,25 @@ async fn serve(stream: TcpStream, router: Router, stopping: CancellationToken) {
     }
 }
 
-/// The members of a body that the log keeps.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Noted {
-    user: Option<String>,
-    model: Option<String>,
-    #[serde(flatten)]
-    _rest: Option<IgnoredAny>,
-}
-
 /// Reads the whole body and logs the request, if it is one for OpenRouter.
 async fn note(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
     let (parts, body) = request.into_parts();
     let body: Bytes = match to_bytes(body, LARGEST_BODY_BYTES).await {
         Ok(body) => body,
-        Err(_) => return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "Request entity too large").into_response(),
+        Err(_) => {
+            return Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "Request entity too large").into_response();
+        }
     };
     if !parts.uri.path().starts_with("/sim/") {
-        let noted: Noted = serde_json::from_slice(&body).unwrap_or_default();
+        let Named { user, model } = Named::read(&parts.headers, &body);
         let seen = SeenRequest {
             method: parts.method.as_str().to_owned(),
             path: parts.uri.to_string(),
             headers: redacted(&parts.headers),
             body_sha256: sha256_hex(&body),
             body_bytes: body.len(),
-            user: noted.user,
-            model: noted.model,
+            user,
+            model,
         };
         world.log().push(seen);
     }

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::catalogue::{Catalogue, read_catalogue};
 use crate::generation::{GenerationAnswer, read_generation};
 use crate::key::{KeyAnswer, read_key};
 
@@ -103,6 +104,16 @@ impl Client {
         key: Option<&SecretString>,
     ) -> Result<(http::StatusCode, Option<HeaderValue>, Bytes), UpstreamError> {
         self.ask(path_and_query, key).await
+    }
+
+    /// The models on offer: the canonical slug of each and the name it is asked for by.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] where no whole list came.
+    pub async fn catalogue(&self, key: &SecretString) -> Result<Catalogue, UpstreamError> {
+        let (status, _, body) = self.ask("models", Some(key)).await?;
+        let read = if status == http::StatusCode::OK { read_catalogue(&body) } else { None };
+        read.ok_or_else(|| UpstreamError::Broken(format!("no list of models, HTTP status {status}")))
     }
 
     /// What `OpenRouter` billed for `generation_id`.

@@ -4,6 +4,7 @@
 //! a cost that is not understood is unknown.
 
 mod answer;
+mod catalogue;
 mod client;
 mod generation;
 mod json;
@@ -12,6 +13,7 @@ mod lines;
 mod usage;
 
 pub use answer::{AnswerReader, Told};
+pub use catalogue::Catalogue;
 pub use client::{Client, ClientError, ClientOptions, UpstreamError};
 pub use generation::GenerationAnswer;
 pub use key::{KeyAnswer, KeyCounter, hash_of_key};

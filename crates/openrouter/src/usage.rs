@@ -58,9 +58,12 @@ fn tokens_of(usage: &Object<'_>) -> Tokens {
     let input = usage
         .count("input_tokens")
         .map(|input| beside.iter().flatten().fold(input, |sum, count| sum.saturating_add(*count)));
+    let completion = usage.count("completion_tokens").or_else(|| usage.count("output_tokens"));
+    // Rerank tells a total alone; there is no completion in it.
+    let total = usage.count("total_tokens").filter(|_| completion.is_none());
     Tokens {
-        prompt: usage.count("prompt_tokens").or(input),
-        completion: usage.count("completion_tokens").or_else(|| usage.count("output_tokens")),
+        prompt: usage.count("prompt_tokens").or(input).or(total),
+        completion,
         reasoning: details(["completion_tokens_details", "output_tokens_details"], "reasoning_tokens")
             .or_else(|| usage.object("output_tokens_details")?.count("thinking_tokens")),
         cached: details(["prompt_tokens_details", "input_tokens_details"], "cached_tokens")
@@ -115,6 +118,7 @@ mod tests {
             Some(4),
         );
         check(r#"{"usage":{"prompt_tokens":4,"total_tokens":4,"cost":8e-8}}"#, Some("8e-8"), Some(4), None);
+        check(r#"{"usage":{"search_units":1,"total_tokens":7,"cost":0.1}}"#, Some("0.1"), Some(7), None);
         check(r#"{"usage":{"seconds":2.5,"cost":0.1}}"#, Some("0.1"), None, None);
     }
 

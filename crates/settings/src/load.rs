@@ -201,7 +201,7 @@ fn base_url(text: &str) -> Result<String, &'static str> {
     Ok(trimmed.to_owned())
 }
 
-/// What OpenRouter takes as `user` is at most 128 bytes; `_user_` + 12 characters are added.
+/// What `OpenRouter` takes as `user` is at most 128 bytes; `_user_` + 12 characters are added.
 fn external_user(text: &str) -> Result<String, &'static str> {
     const LONGEST: usize = 100;
     let sound = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);

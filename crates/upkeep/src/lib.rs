@@ -11,8 +11,10 @@ pub use schedule::{Alarms, ScheduleError};
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use ledger::Ledger;
 use metering::Clock;
+use openrouter::Catalogue;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,8 @@ pub struct Upkeep {
     clock: Clock,
     stop: CancellationToken,
     pace: Mutex<Interval>,
+    /// The list of models and when it was fetched.
+    catalogue: Mutex<Option<(Timestamp, Catalogue)>>,
 }
 
 impl Upkeep {
@@ -36,7 +40,7 @@ impl Upkeep {
     pub fn new(ledger: Ledger, upstream: openrouter::Client, clock: Clock, stop: CancellationToken) -> Self {
         let mut pace = tokio::time::interval(ASK_PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { ledger, upstream, clock, stop, pace: Mutex::new(pace) }
+        Self { ledger, upstream, clock, stop, pace: Mutex::new(pace), catalogue: Mutex::default() }
     }
 }
 

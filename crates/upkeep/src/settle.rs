@@ -1,6 +1,6 @@
 //! The duty to settle: `/generation` is asked about open calls, and what it tells is booked.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use ledger::{Asked, OpenCall, Settle, Settled, Void};
 use metering::{Report, Settlement};
 use openrouter::GenerationAnswer;
@@ -11,6 +11,9 @@ use crate::{Upkeep, UpkeepError};
 
 /// Open calls read at once.
 const PAGE: u32 = 500;
+
+/// How long a list of models is kept. New models come daily.
+const CATALOGUE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
 
 /// Which open calls are asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +53,7 @@ impl Upkeep {
         let answer = self.upstream.generation(&call.generation_id, key).await;
         let (note, not_found) = match answer {
             Ok(GenerationAnswer::Known(report)) if report.cost.is_some() => {
-                return self.book(call, report).await;
+                return self.book(call, self.with_known_name(report, call, key).await).await;
             }
             Ok(GenerationAnswer::Known(_)) => ("/generation told no usable cost".to_owned(), false),
             Ok(GenerationAnswer::NotFound) => ("/generation does not know it yet".to_owned(), true),
@@ -59,6 +62,24 @@ impl Upkeep {
         };
         self.note_in_vain(call, note, not_found).await?;
         Ok(false)
+    }
+
+    /// The report with the model's name instead of its slug, where the list of models can be had and knows it.
+    async fn with_known_name(&self, mut report: Report, call: &OpenCall, key: &SecretString) -> Report {
+        let mut kept = self.catalogue.lock().await;
+        let now = self.clock.now();
+        if kept.as_ref().is_none_or(|(fetched_at, _)| now.duration_since(*fetched_at) >= CATALOGUE_KEPT_FOR) {
+            match self.upstream.catalogue(key).await {
+                Ok(catalogue) => *kept = Some((now, catalogue)),
+                Err(error) => tracing::warn!(%error, "models are booked under the names that are known"),
+            }
+        }
+        if let (Some(slug), Some((_, catalogue))) = (&report.model, kept.as_ref())
+            && let Some(name) = catalogue.name_of(slug, &call.model_asked)
+        {
+            report.model = Some(name.to_owned());
+        }
+        report
     }
 
     async fn book(&self, call: &OpenCall, report: Report) -> Result<bool, UpkeepError> {

@@ -55,7 +55,8 @@ async fn list(State(world): State<Arc<World>>, headers: HeaderMap, Query(page): 
     }
     let registry = world.registry();
     let wanted = registry.users.iter().filter(|known| {
-        (page.include_inactive || known.is_active) && page.user.as_ref().is_none_or(|user| *user == known.user)
+        (page.include_inactive || known.is_active)
+            && page.user.as_ref().is_none_or(|user| *user == known.user)
     });
     let wanted: Vec<&ExternalUser> = wanted.collect();
     let limit = page.limit.unwrap_or(DEFAULT_LIMIT).min(LARGEST_LIMIT);
@@ -66,20 +67,17 @@ async fn list(State(world): State<Arc<World>>, headers: HeaderMap, Query(page): 
 
 async fn create(State(world): State<Arc<World>>, headers: HeaderMap, body: Bytes) -> Response {
     let made = management_key(&world, &headers).and_then(|_| {
-        let user = Members::read(&body)?.value::<String>("user")?.flatten();
+        let user = Members::read(&body)?.value::<String>("user")?.some();
         world.registry().register(user.unwrap_or_default(), world.clock.now_ms())
     });
     match made {
-        Ok(made) => {
-            json_response(StatusCode::CREATED, Object::new().object("data", made.described()).end())
-        }
+        Ok(made) => json_response(StatusCode::CREATED, Object::new().object("data", made.described()).end()),
         Err(refusal) => refusal.into_response(),
     }
 }
 
 async fn show(State(world): State<Arc<World>>, headers: HeaderMap, Path(user): Path<String>) -> Response {
-    let found =
-        management_key(&world, &headers).and_then(|_| Ok(world.registry().find(&user)?.clone()));
+    let found = management_key(&world, &headers).and_then(|_| Ok(world.registry().find(&user)?.clone()));
     answer(found)
 }
 
@@ -90,7 +88,7 @@ async fn update(
     body: Bytes,
 ) -> Response {
     let changed = management_key(&world, &headers).and_then(|_| {
-        let is_active = Members::read(&body)?.value::<bool>("is_active")?.flatten();
+        let is_active = Members::read(&body)?.value::<bool>("is_active")?.some();
         let mut registry = world.registry();
         let known = registry.find(&user)?;
         known.is_active = is_active.ok_or_else(|| Refusal::validation("is_active", "Required"))?;

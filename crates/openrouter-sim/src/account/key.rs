@@ -156,7 +156,8 @@ async fn credits(State(world): State<Arc<World>>, headers: HeaderMap) -> Respons
     if let Err(refusal) = any_key(&world, &headers) {
         return refusal.into_response();
     }
-    let used: PicoUsd = world.bill().generations().iter().map(|generation: &Arc<Generation>| generation.cost()).sum();
+    let used: PicoUsd =
+        world.bill().generations().iter().map(|generation: &Arc<Generation>| generation.cost()).sum();
     let data = Object::new().usd("total_credits", world.total_credits).usd("total_usage", used);
     ok(Object::new().object("data", data))
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::CREATOR_USER_ID;
 use super::key::Counters;
-use super::members::Members;
+use super::members::{Member, Members};
 use crate::access::key_management_key;
 use crate::clock::{offset_text, parse_instant, second_text};
 use crate::json::Object;
@@ -89,12 +89,13 @@ async fn update(
     Path(hash): Path<String>,
     body: Bytes,
 ) -> Response {
-    let changed = key_management_key(&world, &headers).and_then(|_| find(&world, &hash)).and_then(|mut key| {
-        apply(&mut key, &Members::read(&body)?)?;
-        key.updated_ms = Some(world.clock.now_ms());
-        world.keyring().insert(key.clone());
-        Ok(key)
-    });
+    let changed =
+        key_management_key(&world, &headers).and_then(|_| find(&world, &hash)).and_then(|mut key| {
+            apply(&mut key, &Members::read(&body)?)?;
+            key.updated_ms = Some(world.clock.now_ms());
+            world.keyring().insert(key.clone());
+            Ok(key)
+        });
     match changed {
         Ok(key) => ok(Object::new().object("data", described(&world, &key))),
         Err(refusal) => refusal.into_response(),
@@ -120,19 +121,19 @@ fn find(world: &World, hash: &str) -> Result<ApiKey, Refusal> {
 
 fn make(world: &World, members: &Members) -> Result<(ApiKey, String), Refusal> {
     const SHORTEST_OWN_SECRET: usize = 32;
-    let name: Option<String> = members.value("name")?.flatten();
+    let name: Option<String> = members.value("name")?.some();
     let name = name.filter(|name| !name.is_empty()).ok_or_else(|| Refusal::validation("name", "Required"))?;
-    let external: External = members.value("external")?.flatten().unwrap_or_default();
+    let external: External = members.value("external")?.some().unwrap_or_default();
     if external.api_key.as_ref().is_some_and(|secret| secret.len() < SHORTEST_OWN_SECRET) {
         return Err(Refusal::validation("external", "api_key is too short"));
     }
-    let fresh =
-        || format!("sk-or-v1-{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
+    let fresh = || format!("sk-or-v1-{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple());
     let secret = external.api_key.unwrap_or_else(fresh);
     let mut key = ApiKey::new(&secret, KeyKind::Inference, &name, world.clock.now_ms());
     key.external_user = external.user;
-    if let Some(text) = members.value::<String>("expires_at")?.flatten() {
-        let instant = parse_instant(&text).ok_or_else(|| Refusal::validation("expires_at", "Invalid datetime"))?;
+    if let Some(text) = members.value::<String>("expires_at")?.some() {
+        let instant =
+            parse_instant(&text).ok_or_else(|| Refusal::validation("expires_at", "Invalid datetime"))?;
         key.expires_ms = Some(instant);
     }
     apply(&mut key, members)?;
@@ -146,25 +147,20 @@ fn make(world: &World, members: &Members) -> Result<(ApiKey, String), Refusal> {
 
 /// The members that both making and changing understand.
 fn apply(key: &mut ApiKey, members: &Members) -> Result<(), Refusal> {
-    if let Some(name) = members.value::<String>("name")? {
-        key.name = name.filter(|name| !name.is_empty()).ok_or_else(|| Refusal::validation("name", "Required"))?;
+    match members.value::<String>("name")? {
+        Member::Absent => {}
+        Member::Value(name) if !name.is_empty() => key.name = name,
+        Member::Null | Member::Value(_) => return Err(Refusal::validation("name", "Required")),
     }
-    if let Some(Some(disabled)) = members.value("disabled")? {
+    if let Some(disabled) = members.value("disabled")?.some() {
         key.disabled = disabled;
     }
-    if let Some(Some(include_byok)) = members.value("include_byok_in_limit")? {
+    if let Some(include_byok) = members.value("include_byok_in_limit")?.some() {
         key.include_byok_in_limit = include_byok;
     }
-    if let Some(limit) = members.usd("limit")? {
-        key.limit = limit;
-    }
-    if let Some(reset) = members.value::<String>("limit_reset")? {
-        let parse = |text: String| {
-            LimitReset::parse(&text).ok_or_else(|| Refusal::validation("limit_reset", "Invalid enum value"))
-        };
-        key.limit_reset = reset.map(parse).transpose()?;
-    }
-    if let Some(Some(workspace_id)) = members.value("workspace_id")? {
+    members.usd("limit")?.replace(&mut key.limit);
+    members.reset("limit_reset")?.replace(&mut key.limit_reset);
+    if let Some(workspace_id) = members.value("workspace_id")?.some() {
         key.workspace_id = workspace_id;
     }
     Ok(())

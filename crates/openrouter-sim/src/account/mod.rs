@@ -1,6 +1,9 @@
 //! The endpoints that read and change the account, and cost nothing.
 
+mod activity;
+mod analytics;
 pub(crate) mod external_users;
+mod facts;
 mod generation;
 mod key;
 mod keys;
@@ -24,6 +27,8 @@ const ENDPOINT_ID: &str = "00000000-0000-4000-8000-0000000000aa";
 
 pub(crate) fn routes() -> Router<Arc<World>> {
     Router::new()
+        .merge(activity::routes())
+        .merge(analytics::routes())
         .merge(external_users::routes())
         .merge(generation::routes())
         .merge(key::routes())

@@ -35,8 +35,8 @@ pub(super) fn routes() -> Router<Arc<World>> {
         .route("/models/count", get(count))
         .route("/models/{author}/{slug}/endpoints", get(endpoints))
         .route("/model/{author}/{slug}", get(show))
-        .route("/embeddings/models", get(|page| async { listed(&page, &[Product::Embedding]) }))
-        .route("/images/models", get(|page| async { listed(&page, &[Product::Image]) }))
+        .route("/embeddings/models", get(|page| async move { listed(&page, &[Product::Embedding]) }))
+        .route("/images/models", get(|page| async move { listed(&page, &[Product::Image]) }))
 }
 
 async fn list(page: Query<Page>) -> Response {
@@ -167,11 +167,8 @@ fn pricing(model: &Model) -> Object {
 }
 
 fn endpoint(model: &Model) -> Object {
-    let tool_choice = Object::new()
-        .flag("none", true)
-        .flag("auto", true)
-        .flag("required", true)
-        .flag("function", true);
+    let tool_choice =
+        Object::new().flag("none", true).flag("auto", true).flag("required", true).flag("function", true);
     Object::new()
         .text("name", &format!("{} | {}", model.provider, model.dated_slug))
         .text("model_id", model.id)

@@ -6,9 +6,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::call::{Call, Facts};
+use super::chat;
+use super::endpoint::Endpoint;
 use super::inquiry::Inquiry;
 use super::script::Script;
-use super::{Endpoint, chat};
+
+use crate::Knobs;
 use crate::access::inference_key;
 use crate::catalogue::{self, Model};
 use crate::clock;
@@ -17,7 +20,6 @@ use crate::keyring::{ApiKey, LimitReset};
 use crate::money::PicoUsd;
 use crate::refusal::Refusal;
 use crate::world::World;
-use crate::Knobs;
 
 /// The knob that makes a 200 carry nothing but an error.
 const ERROR_IN_200: &str = "error-in-200";
@@ -97,9 +99,9 @@ fn admit(
 
 /// The first known model of those asked for.
 fn serving_model(endpoint: Endpoint, inquiry: &Inquiry) -> Result<&'static Model, Refusal> {
-    let asked = inquiry.model.iter().chain(inquiry.models.iter().flatten());
+    let mut asked = inquiry.model.iter().chain(inquiry.models.iter().flatten());
     let first = asked.clone().next().ok_or_else(|| Refusal::bad_request("No models provided"))?;
-    let known = asked.filter_map(|name| catalogue::find(name)).next();
+    let known = asked.find_map(|name| catalogue::find(name));
     let model = known.ok_or_else(|| Refusal::unknown_model(first))?;
     if model.product == endpoint.product() {
         return Ok(model);

@@ -55,9 +55,20 @@ impl Answer {
         (Self { text, reasoning, finish_reason, chunks }, meter)
     }
 
+    /// The pieces of the answer, each with the completion tokens sent once it is out. The reasoning came
+    /// before them.
+    pub(crate) fn paced<'a>(&'a self, meter: &Meter) -> impl Iterator<Item = (&'a str, i64)> + use<'a> {
+        let pieces = self.pieces();
+        let count = i64::try_from(pieces.len()).unwrap_or(i64::MAX).max(1);
+        let before = meter.reasoning_tokens;
+        let spoken = meter.completion_tokens.saturating_sub(before);
+        let sent = move |index: i64| before + spoken.saturating_mul(index) / count;
+        pieces.into_iter().zip(1_i64..).map(move |(piece, index)| (piece, sent(index)))
+    }
+
     /// The text cut into the wanted number of chunks, at character boundaries; short texts leave some
     /// of them empty.
-    pub(crate) fn pieces(&self) -> Vec<&str> {
+    fn pieces(&self) -> Vec<&str> {
         let mut pieces = Vec::with_capacity(self.chunks);
         let mut rest = self.text.as_str();
         for left in (1..=self.chunks).rev() {

@@ -5,16 +5,16 @@ use std::sync::atomic::AtomicU32;
 
 use http::HeaderMap;
 
-use super::Endpoint;
+use super::endpoint::Endpoint;
 use super::inquiry::Inquiry;
 use super::meter::{Cost, Meter};
+use crate::Knobs;
 use crate::catalogue::Model;
 use crate::keyring::ApiKey;
 use crate::knobs::AbortCharge;
 use crate::money::PicoUsd;
 use crate::truth::{Charge, Generation, api_type};
 use crate::world::World;
-use crate::Knobs;
 
 /// A call that a model works on. It is booked exactly once: when the answer is complete, when the
 /// provider fails, or when it is dropped because the client left.

@@ -38,10 +38,8 @@ pub(crate) fn plain(call: &Call, answer: &Answer, dialect: Dialect) -> Script {
     };
     let choice = if failed { choice.raw("error", &provider_error()) } else { choice };
     let object = if dialect == Dialect::Chat { "chat.completion" } else { "text_completion" };
-    let body = head(call, object)
-        .null("system_fingerprint")
-        .null("service_tier")
-        .array("choices", [choice.end()]);
+    let body =
+        head(call, object).null("system_fingerprint").null("service_tier").array("choices", [choice.end()]);
     let told = !failed && call.knobs.usage != Some(UsageKnob::None);
     let usage = Usage::new(&call.meter, call.cost(), &call.knobs).chat(0).end();
     let mut script = Script::json(body.raw_if(told, "usage", &usage).end(), &call.knobs);
@@ -62,7 +60,7 @@ pub(crate) fn stream(call: &Call, answer: &Answer, dialect: Dialect) -> Script {
         writer.data(&frames.reasoning(reasoning), mark);
     }
     let failure = call.knobs.midstream_error_after;
-    for (piece, sent_tokens) in paced(call, answer).take(failure.unwrap_or(usize::MAX)) {
+    for (piece, sent_tokens) in answer.paced(&call.meter).take(failure.unwrap_or(usize::MAX)) {
         writer.data(&frames.content(piece), Mark::Content { sent_tokens });
     }
     if failure.is_some() {
@@ -104,8 +102,11 @@ impl Frames {
 
     fn reasoning(&self, reasoning: &str) -> String {
         let delta = Object::new().text("content", "").text("role", "assistant").text("reasoning", reasoning);
-        self.with_choice(self.head.clone(), &finished(Object::new().number("index", 0).object("delta", delta), None))
-            .end()
+        self.with_choice(
+            self.head.clone(),
+            &finished(Object::new().number("index", 0).object("delta", delta), None),
+        )
+        .end()
     }
 
     fn usage(&self, finish: Option<&str>, usage: &Usage<'_>) -> String {
@@ -157,19 +158,6 @@ fn head(call: &Call, object: &str) -> Object {
         .number("created", call.facts.created_seconds())
         .text("model", call.model.served_name())
         .text("provider", call.provider())
-}
-
-/// The pieces of the answer, each with the completion tokens sent once it is out. The reasoning came
-/// before them.
-pub(crate) fn paced<'a>(call: &Call, answer: &'a Answer) -> impl Iterator<Item = (&'a str, i64)> + use<'a> {
-    let pieces = answer.pieces();
-    let count = i64::try_from(pieces.len()).unwrap_or(i64::MAX).max(1);
-    let before = call.meter.reasoning_tokens;
-    let spoken = call.meter.completion_tokens.saturating_sub(before);
-    pieces
-        .into_iter()
-        .zip(1_i64..)
-        .map(move |(piece, index)| (piece, before + spoken.saturating_mul(index) / count))
 }
 
 /// The provider's failure in the middle of an answer.

@@ -5,6 +5,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::form::Form;
 use crate::Knobs;
 use crate::refusal::Refusal;
 
@@ -24,7 +25,7 @@ pub(crate) struct Inquiry {
     pub(crate) messages: Option<Vec<Loose>>,
     pub(crate) prompt: Option<Loose>,
     pub(crate) input: Option<Loose>,
-    pub(crate) input_audio: Option<IgnoredAny>,
+    pub(crate) input_audio: Option<InputAudio>,
     pub(crate) system: Option<Loose>,
     pub(crate) instructions: Option<Loose>,
     pub(crate) query: Option<Loose>,
@@ -38,12 +39,46 @@ pub(crate) struct Inquiry {
     pub(crate) n: Option<usize>,
     pub(crate) top_n: Option<usize>,
     pub(crate) sim: Option<Knobs>,
+    /// The length of an uploaded file.
+    #[serde(skip)]
+    pub(crate) file_bytes: Option<usize>,
+}
+
+/// A sound inside a JSON body.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct InputAudio {
+    /// Base64.
+    pub(crate) data: Option<String>,
 }
 
 impl Inquiry {
-    pub(crate) fn read(_headers: &HeaderMap, body: &Bytes) -> Result<Self, Refusal> {
+    pub(crate) fn read(headers: &HeaderMap, body: &Bytes) -> Result<Self, Refusal> {
+        if let Some(form) = Form::read(headers, body) {
+            return Self::of_form(&form);
+        }
         serde_json::from_slice(body)
             .map_err(|error| Refusal::bad_request(format!("Invalid request body: {error}")))
+    }
+
+    /// The form of OpenAI's transcription clients. A field `sim` holds knobs as JSON.
+    fn of_form(form: &Form) -> Result<Self, Refusal> {
+        let sim = form.text("sim").map(|knobs| serde_json::from_str(&knobs)).transpose();
+        Ok(Self {
+            model: form.text("model"),
+            user: form.text("user"),
+            response_format: form.text("response_format").map(Loose::Text),
+            sim: sim.map_err(|error| Refusal::bad_request(format!("Invalid sim: {error}")))?,
+            file_bytes: form.field("file").map(Bytes::len),
+            ..Self::default()
+        })
+    }
+
+    /// The length of the sound to transcribe.
+    pub(crate) fn sound_bytes(&self) -> Option<usize> {
+        let inline =
+            || self.input_audio.as_ref().map(|audio| audio.data.as_deref().map_or(0, str::len) / 4 * 3);
+        self.file_bytes.or_else(inline)
     }
 
     pub(crate) fn streamed(&self) -> bool {

@@ -5,9 +5,15 @@ mod answer;
 mod body;
 mod call;
 mod chat;
+mod endpoint;
+mod form;
 mod inquiry;
+mod media;
+mod messages;
 mod meter;
+mod responses;
 mod script;
+mod vectors;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,89 +26,34 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
 use tokio::time::sleep;
 
-use crate::catalogue::Product;
 use crate::refusal::Refusal;
 use crate::world::World;
 use admission::{Admission, Admitted};
-use answer::Answer;
 use body::AnswerBody;
-use call::Call;
-use chat::Dialect;
-use inquiry::Inquiry;
-use script::Script;
+use endpoint::Endpoint;
+use form::Form;
 
 const GENERATION_ID: HeaderName = HeaderName::from_static("x-generation-id");
 
-/// An endpoint that is billed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Endpoint {
-    ChatCompletions,
-    Completions,
+/// What a body says of its call, for the log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Named {
+    pub(crate) user: Option<String>,
+    pub(crate) model: Option<String>,
 }
 
-impl Endpoint {
-    const ALL: [Self; 2] = [Self::ChatCompletions, Self::Completions];
-
-    /// The path below `/api/v1/`.
-    const fn name(self) -> &'static str {
-        match self {
-            Self::ChatCompletions => "chat/completions",
-            Self::Completions => "completions",
+impl Named {
+    /// Reads no more than it must: this runs for every request.
+    pub(crate) fn read(headers: &HeaderMap, body: &Bytes) -> Self {
+        match Form::read(headers, body) {
+            Some(form) => Self { user: form.text("user"), model: form.text("model") },
+            None => serde_json::from_slice(body).unwrap_or_default(),
         }
     }
-
-    const fn id_prefix(self) -> &'static str {
-        match self {
-            Self::ChatCompletions | Self::Completions => "gen",
-        }
-    }
-
-    const fn product(self) -> Product {
-        match self {
-            Self::ChatCompletions | Self::Completions => Product::Text,
-        }
-    }
-
-    /// The member without which there is nothing to do, if it is missing.
-    fn missing_member(self, inquiry: &Inquiry) -> Option<&'static str> {
-        let messages = inquiry.messages.as_ref().is_some_and(|messages| !messages.is_empty());
-        let (present, member) = match self {
-            Self::ChatCompletions => (messages || inquiry.prompt.is_some(), "messages"),
-            Self::Completions => (inquiry.prompt.is_some(), "prompt"),
-        };
-        (!present).then_some(member)
-    }
-
-    /// Whether the endpoint can answer with an event stream.
-    const fn streams(self) -> bool {
-        match self {
-            Self::ChatCompletions | Self::Completions => true,
-        }
-    }
-
-    /// Lets the model work: counts, and the bytes of the answer.
-    fn perform(self, call: &mut Call, inquiry: &Inquiry) -> Script {
-        match self {
-            Self::ChatCompletions => speak(call, inquiry, |call, answer| match call.facts.streamed {
-                true => chat::stream(call, answer, Dialect::Chat),
-                false => chat::plain(call, answer, Dialect::Chat),
-            }),
-            Self::Completions => speak(call, inquiry, |call, answer| match call.facts.streamed {
-                true => chat::stream(call, answer, Dialect::Text),
-                false => chat::plain(call, answer, Dialect::Text),
-            }),
-        }
-    }
-}
-
-/// Answers in words, and gives them the shape of the endpoint.
-fn speak(call: &mut Call, inquiry: &Inquiry, shape: fn(&Call, &Answer) -> Script) -> Script {
-    let (answer, meter) = Answer::to(inquiry, call.model, &call.knobs);
-    call.meter = meter;
-    call.finish_reason = answer.finish_reason;
-    shape(call, &answer)
 }
 
 pub(crate) fn routes() -> Router<Arc<World>> {
@@ -126,7 +77,7 @@ async fn serve(world: &Arc<World>, endpoint: Endpoint, headers: &HeaderMap, body
     let mut response = match outcome {
         Ok(admitted) => answer(*admitted),
         Err(refusal) => {
-            named &= refusal.from_api();
+            named &= refusal.is_from_api();
             refuse(refusal, endpoint, &request_id)
         }
     };
@@ -140,15 +91,22 @@ async fn serve(world: &Arc<World>, endpoint: Endpoint, headers: &HeaderMap, body
 fn answer(admitted: Admitted) -> Response {
     let Admitted { call, script } = admitted;
     let content_type = HeaderValue::from_static(script.content_type);
+    let drawn = call.facts.endpoint == Endpoint::Images.name();
+    let provider = drawn.then(|| HeaderValue::from_str(call.provider()).ok()).flatten();
     let mut response = Response::new(Body::new(AnswerBody::new(script, call)));
+    if let Some(provider) = provider {
+        response.headers_mut().insert("x-provider-name", provider);
+    }
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
 
 fn refuse(refusal: Refusal, endpoint: Endpoint, request_id: &str) -> Response {
-    let _ = (endpoint, request_id);
-    refusal.into_response()
+    match endpoint {
+        Endpoint::Messages => refusal.into_messages_response(request_id),
+        _ => refusal.into_response(),
+    }
 }
 
 /// What the edge in front of the API adds to every answer.

@@ -29,7 +29,9 @@ pub(crate) struct Step {
 pub(crate) enum Mark {
     Filler,
     /// Content; with it so many completion tokens have been sent in all.
-    Content { sent_tokens: i64 },
+    Content {
+        sent_tokens: i64,
+    },
     /// The model is done.
     Complete,
     /// The provider failed.
@@ -66,6 +68,11 @@ pub(crate) struct StreamWriter {
 impl StreamWriter {
     /// Begins with the comments of a slow start.
     pub(crate) fn new(knobs: &Knobs) -> Self {
+        Self::with_comment(": OPENROUTER PROCESSING", knobs)
+    }
+
+    /// The same with another comment: streams of images send bare ones.
+    pub(crate) fn with_comment(comment: &str, knobs: &Knobs) -> Self {
         let comments = knobs.comments.unwrap_or(0);
         let shares = u32::try_from(comments).unwrap_or(u32::MAX).saturating_add(1);
         let mut writer = Self {
@@ -77,7 +84,7 @@ impl StreamWriter {
             opened: false,
         };
         for _ in 0..comments {
-            writer.line(": OPENROUTER PROCESSING", "");
+            writer.line(comment, "");
             writer.close(Mark::Filler, writer.opening_pause);
         }
         writer

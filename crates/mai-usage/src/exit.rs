@@ -1,0 +1,39 @@
+//! Exit codes, those of `sysexits.h`, and the last words on standard error.
+
+use std::process::ExitCode;
+
+use daemon::{LoggingError, StartError};
+use ledger::OpenError;
+use settings::Invalid;
+
+/// An internal failure that a restart heals: a failed fsync.
+pub(crate) const SOFTWARE: u8 = 70;
+
+/// Somebody else has the database.
+const BUSY: u8 = 75;
+
+/// The configuration cannot be used.
+const CONFIGURATION: u8 = 78;
+
+/// Tells `error` and answers its exit code.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    code_of(error).into()
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<Invalid>() || error.is::<LoggingError>() {
+        return CONFIGURATION;
+    }
+    let open = match error.downcast_ref::<StartError>() {
+        Some(StartError::Ledger(error)) => Some(error),
+        Some(StartError::Zone(_)) => return CONFIGURATION,
+        Some(_) => None,
+        None => error.downcast_ref::<OpenError>(),
+    };
+    match open {
+        Some(OpenError::Busy { .. }) => BUSY,
+        Some(OpenError::Mode { .. } | OpenError::Newer { .. } | OpenError::File { .. }) => CONFIGURATION,
+        _ => 1,
+    }
+}
