@@ -3,6 +3,9 @@
 use settings::LogFormat;
 use tracing_subscriber::EnvFilter;
 
+/// Said before the operator's own filter, which may say otherwise: the alarm clock tells of every tick.
+const QUIET: &str = "tokio_cron_scheduler=warn";
+
 /// The log could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum LoggingError {
@@ -21,7 +24,9 @@ pub enum LoggingError {
 /// # Errors
 /// [`LoggingError`] where the filter is not understood.
 pub fn start_logging(level: &str, format: LogFormat) -> Result<(), LoggingError> {
-    let filter = EnvFilter::builder().parse(level).map_err(|_| LoggingError::Level(level.to_owned()))?;
+    let filter = EnvFilter::builder()
+        .parse(format!("{QUIET},{level}"))
+        .map_err(|_| LoggingError::Level(level.to_owned()))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Text => builder.with_ansi(false).try_init(),

@@ -23,8 +23,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::NotFound => StatusCode::NOT_FOUND,
-            Self::NoCredentials | Self::WrongCredentials => StatusCode::UNAUTHORIZED,
-            Self::NotSetUp => StatusCode::FORBIDDEN,
+            Self::NoCredentials | Self::WrongCredentials | Self::NotSetUp => StatusCode::UNAUTHORIZED,
             Self::Unreadable(cause) => {
                 tracing::error!(%cause, "a question was not answered");
                 StatusCode::SERVICE_UNAVAILABLE

@@ -1,0 +1,31 @@
+//! The free lists: cached, and stale rather than absent.
+
+use serde_json::Value;
+
+use crate::{House, MODEL, TOKEN};
+
+#[tokio::test]
+async fn the_list_of_models_is_asked_for_once() {
+    let house = House::new().await;
+    for path in ["models", "/models", "models"] {
+        let answer = house.http.get(house.url(path)).bearer_auth(TOKEN).send().await.unwrap();
+        let list: Value = answer.error_for_status().unwrap().json().await.unwrap();
+        assert!(list["data"].as_array().unwrap().iter().any(|model| model["id"] == MODEL));
+    }
+    let asked = house.simulator.requests().iter().filter(|seen| seen.path.ends_with("/models")).count();
+    assert_eq!(asked, 1);
+    let endpoints = house.url(&format!("models/{MODEL}/endpoints"));
+    let answer = house.http.get(endpoints).bearer_auth(TOKEN).send().await.unwrap();
+    assert!(answer.status().is_success());
+    let unknown =
+        house.http.get(house.url("models/no/such/endpoints")).bearer_auth(TOKEN).send().await.unwrap();
+    assert_eq!(unknown.status(), 404);
+    assert!(unknown.json::<Value>().await.unwrap()["error"]["message"].is_string());
+}
+
+#[tokio::test]
+async fn a_list_needs_the_key_as_well() {
+    let house = House::new().await;
+    let answer = house.http.get(house.url("models")).bearer_auth("wrong").send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+}
