@@ -44,7 +44,7 @@ ENV DATABASE_PATH=/data/mai-usage.db \
 USER 65532:65532
 VOLUME /data
 
-# 8787 is the road to OpenRouter, for the mAI container alone: never publish it. 8788 is the usage API and page.
+# 8787 is the road to OpenRouter, for the mAI container alone: never publish it. 8788 is the usage API.
 EXPOSE 8787 8788
 
 STOPSIGNAL SIGTERM

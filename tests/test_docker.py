@@ -418,12 +418,19 @@ def test_a_chat_is_billed_to_its_user(organization: Organization, simulator: Sim
     assert row["user_name"] == "Anna Żółć"
 
 
-def test_the_sidecar_finds_mai_by_name(organization: Organization) -> None:
-    """The admin's session is checked at `http://mai:8080`, which the static program resolves by itself."""
-    seen = organization.usage_by_user(bearer=organization.session)
-    assert organization.user_id in {row["user_id"] for row in seen}
-    refused = organization.usage("/api/v1/usage-tracking/my-organization/usage-by-user", "not-a-session")
-    assert refused.status_code == 401
+def test_the_static_program_resolves_names(organization: Organization) -> None:
+    """A C library that is linked in asks Docker's DNS all the same: a second sidecar finds `mai` by its name."""
+    settings = ["OPENROUTER_HOST=http://mai:8080/nowhere", f"OPENROUTER_API_KEY={SIMULATOR_KEY}"]
+    options = [word for setting in settings for word in ("--env", setting)]
+    client = organization.dockerd.client
+    container = client("run", "--detach", "--network", "mai-test_private", *options, SIDECAR_IMAGE).stdout.strip()
+    try:
+        polled = "polled OpenRouter"
+        wait_until("the second sidecar has polled", lambda: polled in client("logs", container).stderr, 60.0)
+        lines = [line for line in client("logs", container).stderr.splitlines() if polled in line]
+        assert "cannot reach" not in lines[0], lines[0]
+    finally:
+        client("rm", "--force", "--volumes", container)
 
 
 def test_the_proxy_is_not_published(organization: Organization) -> None:

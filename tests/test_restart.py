@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -200,3 +202,32 @@ def test_a_file_that_others_may_read_is_refused(stack: Stack) -> None:
     assert refused.returncode == EXIT_CONFIGURATION, refused.stderr
     assert str(daemon.database) in refused.stderr
     assert daemon.database.stat().st_mode & 0o777 == 0o644, "it is not for the daemon to change it"
+
+
+def test_health_for_docker(stack: Stack) -> None:
+    """`mai-usage health` is what Docker runs: exit 0 and the reasons while it serves, exit 1 and a reason after."""
+    daemon = stack.daemon(stack.simulator())
+    command = [daemon.program, "health"]
+    environment = {"USAGE_LISTEN": f"0.0.0.0:{daemon.usage_port}"}
+    healthy = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert healthy.returncode == EXIT_OK, healthy.stderr
+    assert json.loads(healthy.stdout)["ledger"] == {"writable": True}
+    assert daemon.terminate() == EXIT_OK
+    gone = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert gone.returncode == 1
+    assert "no sidecar answers" in gone.stderr
+
+
+def test_the_scheduled_poll_fires_after_ten_minutes(stack: Stack) -> None:
+    """On a wall clock that runs sixty times as fast, the schedule itself polls every ten minutes of that clock."""
+    daemon = stack.daemon_unstarted(stack.simulator(), POLL_INTERVAL=None)
+    daemon.command = ["faketime", "-f", "+0 x60", *daemon.command]
+    # The time-outs and pauses of the program keep their true pace.
+    daemon.environment["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
+    stack.start(daemon)
+    polls = "SELECT polled_at_ms FROM reconciliations ORDER BY id"
+    wait_until("three polls", lambda: len(daemon.rows(polls)) >= 3, 60.0)
+    first, second, third, *_ = [row["polled_at_ms"] for row in daemon.rows(polls)]
+    # The alarm clock looks twice a second: half a minute of the fast clock; as much again for a busy machine.
+    for pause_ms in (second - first, third - second):
+        assert 540_000 <= pause_ms <= 660_000

@@ -4,5 +4,5 @@ mod lifecycle;
 mod listener;
 mod logging;
 
-pub use lifecycle::{Daemon, Ended, StartError};
+pub use lifecycle::{Daemon, Ended, StartError, choose_tls_provider};
 pub use logging::{LoggingError, start_logging};

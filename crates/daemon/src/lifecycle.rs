@@ -90,8 +90,7 @@ impl Daemon {
     /// # Errors
     /// [`StartError`]; nothing is served then.
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
-        // Only the first start in a process installs it; later ones find it there.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        choose_tls_provider();
         let proxy_listener = bind("PROXY_LISTEN", settings.proxy_listen).await?;
         let usage_listener = bind("USAGE_LISTEN", settings.usage_listen).await?;
         let (proxy_address, usage_address) = (address_of(&proxy_listener), address_of(&usage_listener));
@@ -218,6 +217,13 @@ impl Daemon {
         let (stop, tasks) = (self.stopping.clone(), self.calls.clone());
         self.calls.spawn(listener::serve(listener, router, stop, tasks));
     }
+}
+
+/// Chooses who does the cryptography of TLS, for the whole process. Every HTTP client needs that, even one that
+/// only speaks to its own machine.
+pub fn choose_tls_provider() {
+    // Only the first call in a process chooses; later ones find it chosen.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 async fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

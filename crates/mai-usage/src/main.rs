@@ -30,7 +30,7 @@ enum Command {
     Health,
     /// Check the ledger: roll-up = ledger, nothing twice, nothing damaged.
     Verify {
-        /// The database file; DATABASE_PATH by default.
+        /// The database file; `DATABASE_PATH` by default.
         #[arg(long, value_name = "FILE")]
         database: Option<PathBuf>,
     },
@@ -44,6 +44,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    daemon::choose_tls_provider();
     let outcome = match CommandLine::parse().command {
         Command::Daemon => commands::daemon::run(system_clock()).await,
         Command::Health => commands::health::run().await,

@@ -1,0 +1,6 @@
+//! The program as a process.
+
+#![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
+
+mod command_line;
+mod kill;
