@@ -220,7 +220,7 @@ def test_health_for_docker(stack: Stack) -> None:
 
 def test_the_scheduled_poll_fires_after_ten_minutes(stack: Stack) -> None:
     """On a wall clock that runs sixty times as fast, the schedule itself polls every ten minutes of that clock."""
-    daemon = stack.daemon_unstarted(stack.simulator(), POLL_INTERVAL=None)
+    daemon = Daemon(stack.directory / "mai-usage", stack.simulator().base_url)
     daemon.command = ["faketime", "-f", "+0 x60", *daemon.command]
     # The time-outs and pauses of the program keep their true pace.
     daemon.environment["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use ledger::{Ledger, LedgerOptions, OpenError, OrganisationFacts, Stopped};
+use ledger::{Ledger, LedgerOptions, MonthlyLimit, OpenError, OrganisationFacts, Stopped};
 use metering::{BillingZone, Clock, OrgId, UnknownZone};
 use open_webui::IdentitySource;
 use openrouter::hash_of_key;
@@ -246,10 +246,10 @@ async fn open_ledger(
         name: settings.organization_name.clone(),
         api_key_hash: key.as_ref().map(|key| hash_of_key(key.expose_secret())),
         api_key: key,
-        monthly_limit: match &settings.spending_limit {
-            Some(SpendingLimit::Usd(limit)) => Some(limit.clone()),
-            Some(SpendingLimit::Unlimited) | None => None,
-        },
+        monthly_limit: settings.spending_limit.clone().map(|limit| match limit {
+            SpendingLimit::Usd(limit) => MonthlyLimit::Usd(limit),
+            SpendingLimit::Unlimited => MonthlyLimit::Unlimited,
+        }),
         zone: settings.billing_timezone.as_deref().map(BillingZone::named).transpose()?,
         now: clock.now(),
     };

@@ -28,7 +28,7 @@ pub use verify::{Finding, Verification};
 pub use writes::admit::{Admission, Asker, NewCall};
 pub use writes::asked::Asked;
 pub use writes::generation::GenerationKnown;
-pub use writes::organisation::OrganisationFacts;
+pub use writes::organisation::{MonthlyLimit, OrganisationFacts};
 pub use writes::reconciliation::NewReconciliation;
 pub use writes::settle::{Settle, Settled};
 pub use writes::unsettled::{LeaveOpen, Orphan, Void};

@@ -8,9 +8,9 @@ use crate::{House, TOKEN, eventually};
 async fn refused(answer: reqwest::Response, status: u16) -> String {
     let found = answer.status().as_u16();
     let text = answer.text().await.unwrap();
-    let body: Value = serde_json::from_str(&text).unwrap_or_else(|_| panic!("not JSON: {text}"));
-    assert_eq!(found, status, "{body}");
-    let error = &body["error"];
+    assert_eq!(found, status, "{text}");
+    let body: Value = serde_json::from_str(&text).unwrap();
+    let error = body.get("error").unwrap();
     assert_eq!(error["code"], status, "{body}");
     assert!(error["type"].is_string(), "{body}");
     error["message"].as_str().unwrap().to_owned()

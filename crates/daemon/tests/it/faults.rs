@@ -1,6 +1,7 @@
 //! Upstreams that break in the middle, and a stop while calls are under way.
 
 use serde_json::json;
+use tokio_util::task::TaskTracker;
 
 use crate::{House, eventually};
 
@@ -43,7 +44,7 @@ async fn a_stop_lets_calls_under_way_end() {
     let mut answer = house.chat(true, &json!({ "chunks": 30, "chunk_delay_ms": 30 })).send().await.unwrap();
     answer.chunk().await.unwrap();
     let proxy = house.running.proxy;
-    let stopped = tokio::task::spawn(house.running.stop());
+    let stopped = TaskTracker::new().spawn(house.running.stop());
     eventually("no new connection", async || tokio::net::TcpStream::connect(proxy).await.is_err()).await;
     let mut text = Vec::new();
     while let Some(piece) = answer.chunk().await.unwrap() {

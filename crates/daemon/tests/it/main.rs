@@ -21,6 +21,7 @@ use settings::Settings;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::task::TaskTracker;
 
 const TOKEN: &str = "proxy-token-of-the-tests";
 const ADMIN: &str = "admin-token-of-the-tests";
@@ -145,7 +146,7 @@ impl Running {
         let told_to_stop = async {
             let _ = told_to_stop.await;
         };
-        let ended = tokio::task::spawn(daemon.run_until(told_to_stop));
+        let ended = TaskTracker::new().spawn(daemon.run_until(told_to_stop));
         Self { proxy, usage, stop, ended }
     }
 

@@ -24,12 +24,21 @@ pub struct OrganisationFacts {
     pub api_key: Option<SecretString>,
     /// The lower-case hex SHA-256 of that key, as `OpenRouter` names it.
     pub api_key_hash: Option<String>,
-    /// Its monthly limit in US dollars, decimal text.
-    pub monthly_limit: Option<String>,
+    /// Its monthly limit.
+    pub monthly_limit: Option<MonthlyLimit>,
     /// Its billing zone.
     pub zone: Option<BillingZone>,
     /// Now.
     pub now: Timestamp,
+}
+
+/// What an organisation may spend a month.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MonthlyLimit {
+    /// Whatever it likes.
+    Unlimited,
+    /// So many US dollars; decimal text.
+    Usd(String),
 }
 
 impl OrganisationFacts {
@@ -74,27 +83,29 @@ impl OrganisationFacts {
     }
 
     fn name_something(&self) -> bool {
-        let texts = [&self.name, &self.api_key_hash, &self.monthly_limit];
-        self.api_key.is_some() || self.zone.is_some() || texts.into_iter().any(Option::is_some)
+        let named = [self.name.is_some(), self.api_key.is_some(), self.api_key_hash.is_some()];
+        named.contains(&true) || self.monthly_limit.is_some() || self.zone.is_some()
     }
 
     async fn update(&self, id: &OrgId, connection: &mut SqliteConnection) -> Result<(), WriteError> {
         let (id, now_ms) = (id.as_str(), self.now.as_millisecond());
         let (key, zone) = (self.exposed_key(), self.zone.as_ref().map(BillingZone::name));
+        let (limit_is_named, limit) = (self.monthly_limit.is_some(), self.limit_in_usd());
         sqlx::query!(
             "UPDATE client_organizations
              SET name = coalesce(?2, name),
                  openrouter_api_key = coalesce(?3, openrouter_api_key),
                  openrouter_key_hash = coalesce(?4, openrouter_key_hash),
-                 monthly_limit = coalesce(?5, monthly_limit),
-                 timezone = coalesce(?6, timezone),
-                 updated_at = ?7
+                 monthly_limit = CASE WHEN ?5 THEN ?6 ELSE monthly_limit END,
+                 timezone = coalesce(?7, timezone),
+                 updated_at = ?8
              WHERE id = ?1",
             id,
             self.name,
             key,
             self.api_key_hash,
-            self.monthly_limit,
+            limit_is_named,
+            limit,
             zone,
             now_ms,
         )
@@ -107,7 +118,7 @@ impl OrganisationFacts {
         let (id, now_ms, name) =
             (id.as_str(), self.now.as_millisecond(), self.name.as_deref().unwrap_or(UNNAMED));
         let (key, zone) = (self.exposed_key(), self.zone.as_ref().map(BillingZone::name));
-        let markup = Markup::DEFAULT.to_string();
+        let (markup, limit) = (Markup::DEFAULT.to_string(), self.limit_in_usd());
         sqlx::query!(
             "INSERT INTO client_organizations (
                  id, name, openrouter_api_key, openrouter_key_hash, markup_rate, monthly_limit, timezone,
@@ -119,13 +130,20 @@ impl OrganisationFacts {
             key,
             self.api_key_hash,
             markup,
-            self.monthly_limit,
+            limit,
             zone,
             now_ms,
         )
         .execute(connection)
         .await?;
         Ok(())
+    }
+
+    fn limit_in_usd(&self) -> Option<&str> {
+        match &self.monthly_limit {
+            Some(MonthlyLimit::Usd(limit)) => Some(limit),
+            Some(MonthlyLimit::Unlimited) | None => None,
+        }
     }
 
     fn exposed_key(&self) -> Option<&str> {

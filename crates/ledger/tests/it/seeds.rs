@@ -1,6 +1,6 @@
 //! The organisation row: the seeds' own statements run on it and lose nothing.
 
-use ledger::OrganisationFacts;
+use ledger::{MonthlyLimit, OrganisationFacts};
 use metering::{BillingZone, OrgId};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
@@ -66,7 +66,7 @@ async fn start_up_updates_what_the_settings_name_and_nothing_else() {
     let books = Books::new().await;
     let facts = OrganisationFacts {
         api_key: Some(SecretString::from("sk-or-v1-key")),
-        monthly_limit: Some("250".into()),
+        monthly_limit: Some(MonthlyLimit::Usd("250".into())),
         zone: Some(BillingZone::named("Etc/UTC").unwrap()),
         ..OrganisationFacts::none(now())
     };
@@ -76,6 +76,9 @@ async fn start_up_updates_what_the_settings_name_and_nothing_else() {
     assert_eq!(organisation.id.as_str(), "mai_client_63a4eb6d");
     assert_eq!(organisation.name, "Renamed");
     assert_eq!(organisation.monthly_limit.as_deref(), Some("250"));
+    let unlimited =
+        OrganisationFacts { monthly_limit: Some(MonthlyLimit::Unlimited), ..OrganisationFacts::none(now()) };
+    assert_eq!(books.ledger.ensure_organisation(unlimited).await.unwrap().monthly_limit, None);
     assert_eq!(organisation.zone.name(), "Etc/UTC");
     assert_eq!(organisation.api_key.as_ref().unwrap().expose_secret(), "sk-or-v1-key");
 }

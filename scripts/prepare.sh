@@ -1,0 +1,28 @@
+#!/bin/sh
+# Installs what is missing to build (and, with `test`, to test). Debian 12; sourced by demo.sh and test.sh.
+set -eu
+
+packages="gcc libc6-dev"
+if [ "${1:-}" = test ]; then
+    packages="$packages ca-certificates curl debootstrap docker.io docker-compose faketime iproute2 procps \
+        python3 python3-pip python3-venv util-linux"
+fi
+
+missing=""
+for package in $packages; do
+    dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed \
+        || missing="$missing $package"
+done
+if [ -n "$missing" ]; then
+    echo "installing:$missing" >&2
+    as_root=""
+    if [ "$(id -u)" != 0 ]; then as_root=sudo; fi
+    $as_root apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+
+if ! command -v cargo >/dev/null; then
+    echo "error: cargo is not installed; hint: https://rustup.rs" >&2
+    exit 1
+fi

@@ -1,0 +1,24 @@
+#!/bin/sh
+# Every test there is. On two cores, with nothing cached, see CHANGELOG.md for the time it took last.
+set -eu
+cd "$(dirname "$0")/.."
+sh scripts/prepare.sh test
+
+say() { printf '\n== %s\n' "$1"; }
+
+say "format and lints"
+cargo fmt --all --check
+cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings
+
+say "Rust tests"
+cargo build --locked --package mai-usage --package openrouter-sim
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --locked --no-fail-fast
+else
+    cargo test --workspace --locked --no-fail-fast
+fi
+
+say "end to end: Open WebUI, the official clients, Docker"
+tests/install.sh
+tests/open_webui/install.sh
+exec target/tests-venv/bin/pytest tests
