@@ -34,6 +34,8 @@ pub struct Daemon {
     /// Cancelled when calls under way must end.
     give_up: CancellationToken,
     calls: TaskTracker,
+    /// The connections to the proxy, with the loop that accepts them.
+    clients: TaskTracker,
     others: TaskTracker,
     writer: TaskTracker,
     writer_stopped: oneshot::Receiver<Stopped>,
@@ -70,7 +72,7 @@ pub enum StartError {
     #[error(transparent)]
     Upstream(#[from] openrouter::ClientError),
     /// A listener.
-    #[error("{name}: cannot listen on {address}: {source}")]
+    #[error("{name}: cannot listen on {address}")]
     Listen {
         /// The setting.
         name: &'static str,
@@ -91,11 +93,11 @@ impl Daemon {
     /// [`StartError`]; nothing is served then.
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         choose_tls_provider();
+        let writer = TaskTracker::new();
+        let (ledger, writer_stopped) = open_ledger(&settings, &clock, &writer).await?;
         let proxy_listener = bind("PROXY_LISTEN", settings.proxy_listen).await?;
         let usage_listener = bind("USAGE_LISTEN", settings.usage_listen).await?;
         let (proxy_address, usage_address) = (address_of(&proxy_listener), address_of(&usage_listener));
-        let writer = TaskTracker::new();
-        let (ledger, writer_stopped) = open_ledger(&settings, &clock, &writer).await?;
         let upstream = openrouter::Client::new(openrouter::ClientOptions {
             base_url: settings.openrouter_host.clone(),
             app_url: settings.app_url.clone(),
@@ -108,6 +110,7 @@ impl Daemon {
             stopping: CancellationToken::new(),
             give_up: CancellationToken::new(),
             calls: TaskTracker::new(),
+            clients: TaskTracker::new(),
             others: TaskTracker::new(),
             writer,
             writer_stopped,
@@ -151,9 +154,14 @@ impl Daemon {
     async fn drain(self) {
         self.stopping.cancel();
         self.calls.close();
+        self.clients.close();
         let under_way = self.calls.len();
         tracing::info!(under_way, "stopping; calls under way may end");
-        if tokio::time::timeout(DRAIN, self.calls.wait()).await.is_err() {
+        let in_peace = async {
+            self.calls.wait().await;
+            self.clients.wait().await;
+        };
+        if tokio::time::timeout(DRAIN, in_peace).await.is_err() {
             tracing::warn!(
                 under_way = self.calls.len(),
                 "calls under way are ended; `/generation` will price them"
@@ -175,10 +183,11 @@ impl Daemon {
 
     fn start_upkeep(&self, parts: &Parts) {
         let (ledger, upstream, clock) = (parts.ledger.clone(), parts.upstream.clone(), parts.clock.clone());
-        let upkeep = Upkeep::new(ledger, upstream, clock, self.stopping.clone());
+        let upkeep = Upkeep::new(ledger, upstream, clock);
         let (poll_interval, alarms) = (parts.settings.poll_interval, parts.alarms.clone());
+        let stop = self.stopping.clone();
         self.others.spawn(async move {
-            if let Err(error) = upkeep.run(poll_interval, &alarms).await {
+            if let Err(error) = upkeep.run(poll_interval, &alarms, stop).await {
                 tracing::error!(%error, "upkeep has ended; restart the program");
             }
         });
@@ -214,8 +223,8 @@ impl Daemon {
             call_left_open: alarms.call_left_open,
             key_learned: alarms.poll_now,
         });
-        let (stop, tasks) = (self.stopping.clone(), self.calls.clone());
-        self.calls.spawn(listener::serve(listener, router, stop, tasks));
+        let (stop, tasks) = (self.stopping.clone(), self.clients.clone());
+        self.clients.spawn(listener::serve(listener, router, stop, tasks));
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
-    #[error("{path} is in use by another mai-usage")]
+    #[error("{path} is in use by another mai-usage", path = .path.display())]
     Busy {
         /// The database file.
         path: PathBuf,
@@ -31,7 +31,7 @@ pub enum OpenError {
         version: i64,
     },
     /// The file or its folder cannot be used.
-    #[error("cannot use {path}: {source}", path = .path.display())]
+    #[error("cannot use {path}", path = .path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum OpenError {
         version: String,
     },
     /// `SQLite` refused.
-    #[error("cannot open {path}: {source}", path = .path.display())]
+    #[error("cannot open {path}", path = .path.display())]
     Database {
         /// The database file.
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum OpenError {
         source: sqlx::Error,
     },
     /// The organisation could not be recorded.
-    #[error("cannot record the organisation in {path}: {source}", path = .path.display())]
+    #[error("cannot record the organisation in {path}", path = .path.display())]
     Organisation {
         /// The database file.
         path: PathBuf,
@@ -61,7 +61,7 @@ pub enum OpenError {
         source: WriteError,
     },
     /// A migration failed; the schema is as it was.
-    #[error("cannot migrate {path}: {source}", path = .path.display())]
+    #[error("cannot migrate {path}", path = .path.display())]
     Migration {
         /// The database file.
         path: PathBuf,

@@ -31,11 +31,13 @@ pub use writes::generation::GenerationKnown;
 pub use writes::organisation::{MonthlyLimit, OrganisationFacts};
 pub use writes::reconciliation::NewReconciliation;
 pub use writes::settle::{Settle, Settled};
-pub use writes::unsettled::{LeaveOpen, Orphan, Void};
+pub use writes::unsettled::{Ending, LeaveOpen};
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
+
+use crate::writes::unsettled::{Orphan, Void};
 
 /// A call's id: UUID v7, made from the instant of its admission.
 pub type CallId = uuid::Uuid;
@@ -103,16 +105,16 @@ impl Ledger {
     ///
     /// # Errors
     /// [`WriteError`]: the call is as it was.
-    pub async fn orphan(&self, orphan: Orphan) -> Result<(), WriteError> {
-        self.writer.write(orphan).await
+    pub async fn orphan(&self, ending: Ending) -> Result<(), WriteError> {
+        self.writer.write(Orphan(ending)).await
     }
 
     /// Ends a call that is proved unbilled.
     ///
     /// # Errors
     /// [`WriteError`]: the call is as it was.
-    pub async fn void(&self, void: Void) -> Result<(), WriteError> {
-        self.writer.write(void).await
+    pub async fn void(&self, ending: Ending) -> Result<(), WriteError> {
+        self.writer.write(Void(ending)).await
     }
 
     /// Notes that `/generation` was asked in vain, and when to ask again.

@@ -109,7 +109,8 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<d
     while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
         let committed = commit_group(&mut connection, &mut group).await;
         if let Err(error) = &committed {
-            tracing::error!(%error, writes = group.len(), "nothing of this group was recorded");
+            // Each caller tells what that means; here it would be told twice.
+            tracing::debug!(%error, writes = group.len(), "nothing of this group was recorded");
             roll_back(&mut connection).await;
         }
         let failed_fsync = committed.as_ref().is_err_and(is_failed_fsync);

@@ -1,6 +1,7 @@
 //! Reading a request's body within its limits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -16,6 +17,12 @@ const LARGEST_MIB: usize = 32;
 
 const LARGEST_BYTES: usize = LARGEST_MIB * 1024 * 1024;
 
+/// Most of a refused body that is read away.
+const DISCARDED_BYTES: usize = 2 * LARGEST_BYTES;
+
+/// How long a refused body is read away.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A body in memory, and its share of the memory that all bodies may take.
 pub(crate) struct RequestBody {
     pub(crate) bytes: Bytes,
@@ -25,7 +32,7 @@ pub(crate) struct RequestBody {
 /// Reads the whole body; `memory` counts KiB.
 pub(crate) async fn read(
     headers: &HeaderMap,
-    mut body: Body,
+    body: &mut Body,
     memory: &Arc<Semaphore>,
 ) -> Result<RequestBody, Refusal> {
     let told =
@@ -46,6 +53,22 @@ pub(crate) async fn read(
         bytes.extend_from_slice(&piece);
     }
     Ok(RequestBody { bytes: bytes.freeze(), memory: taken })
+}
+
+/// Reads the rest of a refused request and forgets it: a client that is still sending would otherwise find the
+/// connection reset before it reads why.
+pub(crate) async fn discard(body: &mut Body) {
+    let rest = async {
+        let mut bytes = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            bytes += frame.data_ref().map_or(0, Bytes::len);
+            if bytes > DISCARDED_BYTES {
+                break;
+            }
+        }
+    };
+    // Longer than that, and it was told often enough.
+    let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
 }
 
 /// Grows `taken` to what `bytes` need.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
-use ledger::{CallId, GenerationKnown, LeaveOpen, NewCall, Orphan, Settle, Settled, Void, WriteError};
+use ledger::{CallId, Ending, GenerationKnown, LeaveOpen, NewCall, Settle, Settled, WriteError};
 use metering::{Cost, Settlement};
 use openrouter::Told;
 
@@ -146,26 +146,19 @@ impl Books {
     /// It may be billed, and nobody can ask what for.
     pub(crate) async fn orphan(&self, outcome: &'static str, note: String, status: Option<StatusCode>) {
         tracing::warn!(call_id = %self.call_id, outcome, note, "a call became an orphan; `reconcile` can price it");
-        let orphan = Orphan {
-            call_id: self.call_id,
-            outcome,
-            note,
-            http_status: status.map(|status| status.as_u16()),
-            closed_at: self.now(),
-        };
-        self.written(|| self.road.options.ledger.orphan(orphan.clone())).await;
+        let ending = self.ending(outcome, note, status);
+        self.written(|| self.road.options.ledger.orphan(ending.clone())).await;
     }
 
     /// It is proved unbilled.
     pub(crate) async fn void(&self, outcome: &'static str, note: String, status: Option<StatusCode>) {
-        let void = Void {
-            call_id: self.call_id,
-            outcome,
-            note,
-            http_status: status.map(|status| status.as_u16()),
-            closed_at: self.now(),
-        };
-        self.written(|| self.road.options.ledger.void(void.clone())).await;
+        let ending = self.ending(outcome, note, status);
+        self.written(|| self.road.options.ledger.void(ending.clone())).await;
+    }
+
+    fn ending(&self, outcome: &'static str, note: String, status: Option<StatusCode>) -> Ending {
+        let http_status = status.map(|status| status.as_u16());
+        Ending { call_id: self.call_id, outcome, note, http_status, closed_at: self.now() }
     }
 
     /// Resolves when calls under way must end.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::response::Response;
 use http::{HeaderMap, header};
 use jiff::Timestamp;
@@ -18,21 +17,21 @@ use crate::edit::{self, Edited};
 use crate::refusal::Refusal;
 use crate::relay::{Head, Relay};
 use crate::route::{BodyKind, Endpoint};
-use crate::{Road, body, caller, headers};
+use crate::{Road, body, caller};
 
 /// Takes the call in and answers with the upstream's head; the body follows as it comes.
 pub(crate) async fn answer(
     road: Arc<Road>,
-    request: Request,
     endpoint: Endpoint,
+    headers: &HeaderMap,
+    body: &mut Body,
 ) -> Result<Response, Refusal> {
-    let key = caller::key_for(&road, request.headers()).await?;
+    let key = caller::key_for(&road, headers).await?;
     let in_flight = road.in_flight.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;
-    let (parts, body) = request.into_parts();
-    let received = body::read(&parts.headers, body, &road.body_memory).await?;
+    let received = body::read(headers, body, &road.body_memory).await?;
     let now = road.options.clock.now();
-    let asker = asker(&road, &parts.headers, now);
-    let edited = set_user(endpoint, &parts.headers, &received.bytes, asker.external_user.as_str())?;
+    let asker = asker(&road, headers, now);
+    let edited = set_user(endpoint, headers, &received.bytes, asker.external_user.as_str())?;
     let organisation = road.options.ledger.organisation();
     let call = NewCall {
         id: call_id(now),
@@ -47,7 +46,7 @@ pub(crate) async fn answer(
     let relay = Relay {
         road: road.clone(),
         call,
-        headers: headers::to_upstream(&parts.headers),
+        headers: crate::headers::to_upstream(headers),
         body: edited.body,
         body_memory: received.memory,
         key,

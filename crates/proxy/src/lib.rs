@@ -29,6 +29,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::refusal::Refusal;
 use crate::route::Route;
 
 /// Calls under way at once; one more is refused with 503.
@@ -86,12 +87,19 @@ pub fn router(options: RoadOptions) -> Router {
 /// A single entry instead of the router's own paths: those decode and normalise what they match, and nothing
 /// may reach `OpenRouter` that is not spelt exactly as listed.
 async fn handle(State(road): State<Arc<Road>>, request: Request) -> Response {
-    let outcome = match Route::of(request.method(), request.uri()) {
-        None => Err(refusal::Refusal::NoSuchRoute),
-        Some(Route::List(path_and_query)) => lists::answer(&road, request.headers(), &path_and_query).await,
-        Some(Route::Completion(endpoint)) => call::answer(road, request, endpoint).await,
+    let (parts, mut body) = request.into_parts();
+    let outcome = match Route::of(&parts.method, &parts.uri) {
+        None => Err(Refusal::NoSuchRoute),
+        Some(Route::List(path_and_query)) => lists::answer(&road, &parts.headers, &path_and_query).await,
+        Some(Route::Completion(endpoint)) => call::answer(road, endpoint, &parts.headers, &mut body).await,
     };
-    outcome.unwrap_or_else(refusal::Refusal::into_response)
+    match outcome {
+        Ok(response) => response,
+        Err(refusal) => {
+            body::discard(&mut body).await;
+            refusal.into_response()
+        }
+    }
 }
 
 /// How long a request's next piece may take.

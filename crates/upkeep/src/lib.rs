@@ -17,7 +17,6 @@ use metering::Clock;
 use openrouter::Catalogue;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior};
-use tokio_util::sync::CancellationToken;
 
 /// Between two questions to `/generation`: at most four a second.
 const ASK_PACE: Duration = Duration::from_millis(250);
@@ -28,19 +27,18 @@ pub struct Upkeep {
     ledger: Ledger,
     upstream: openrouter::Client,
     clock: Clock,
-    stop: CancellationToken,
     pace: Mutex<Interval>,
     /// The list of models and when it was fetched.
     catalogue: Mutex<Option<(Timestamp, Catalogue)>>,
 }
 
 impl Upkeep {
-    /// Duties that end as soon as `stop` is cancelled.
+    /// Duties on `ledger`, asking `upstream`.
     #[must_use]
-    pub fn new(ledger: Ledger, upstream: openrouter::Client, clock: Clock, stop: CancellationToken) -> Self {
+    pub fn new(ledger: Ledger, upstream: openrouter::Client, clock: Clock) -> Self {
         let mut pace = tokio::time::interval(ASK_PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { ledger, upstream, clock, stop, pace: Mutex::new(pace), catalogue: Mutex::default() }
+        Self { ledger, upstream, clock, pace: Mutex::new(pace), catalogue: Mutex::default() }
     }
 }
 

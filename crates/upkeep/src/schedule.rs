@@ -6,10 +6,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
+use tokio_util::sync::CancellationToken;
 
+use crate::Upkeep;
 use crate::asking::SOON_ASKS;
 use crate::settle::Due;
-use crate::{Upkeep, UpkeepError};
 
 /// Longest sleep between two looks at what is due soon.
 const LONGEST_SLEEP: Duration = Duration::from_mins(5);
@@ -32,12 +33,17 @@ pub struct Alarms {
 pub struct ScheduleError(#[from] JobSchedulerError);
 
 impl Upkeep {
-    /// Polls at once and then every `poll_interval`, and asks about open calls when they are due, until it is
-    /// told to stop.
+    /// Polls at once and then every `poll_interval`, and asks about open calls when they are due, until `stop`. What
+    /// is cut off in the middle is due again at the next start.
     ///
     /// # Errors
     /// [`ScheduleError`] where the schedule cannot be set up; nothing runs then.
-    pub async fn run(&self, poll_interval: Duration, alarms: &Alarms) -> Result<(), ScheduleError> {
+    pub async fn run(
+        &self,
+        poll_interval: Duration,
+        alarms: &Alarms,
+        stop: CancellationToken,
+    ) -> Result<(), ScheduleError> {
         let mut scheduler = JobScheduler::new().await?;
         let poll_now = alarms.poll_now.clone();
         let poll = Job::new_repeated_async(poll_interval, move |_, _| {
@@ -46,18 +52,29 @@ impl Upkeep {
         })?;
         scheduler.add(poll).await?;
         scheduler.start().await?;
-        self.log_failure(self.poll().await.map(drop)).await;
-        while !self.stop.is_cancelled() {
+        // The first poll is due now.
+        alarms.poll_now.notify_one();
+        tokio::select! {
+            () = self.follow(alarms) => {}
+            () = stop.cancelled() => {}
+        }
+        scheduler.shutdown().await?;
+        Ok(())
+    }
+
+    /// Does one duty after the other as they become due, for ever.
+    async fn follow(&self, alarms: &Alarms) {
+        loop {
             let outcome = tokio::select! {
                 () = alarms.poll_now.notified() => self.poll().await.map(drop),
                 () = self.until_next_ask() => self.settle_due(Due::Soon).await.map(drop),
                 () = alarms.call_left_open.notified() => Ok(()),
-                () = self.stop.cancelled() => break,
             };
-            self.log_failure(outcome).await;
+            if let Err(error) = outcome {
+                tracing::error!(%error, "a duty failed; it will be tried again");
+                tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
+            }
         }
-        scheduler.shutdown().await?;
-        Ok(())
     }
 
     /// Resolves when the next open call is due to be asked about.
@@ -70,12 +87,5 @@ impl Upkeep {
         let wait = next.map(|next| next.duration_since(self.clock.now()));
         let wait = wait.map_or(LONGEST_SLEEP, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
         tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
-    }
-
-    async fn log_failure(&self, outcome: Result<(), UpkeepError>) {
-        if let Err(error) = outcome {
-            tracing::error!(%error, "a duty failed; it will be tried again");
-            tokio::time::sleep(PAUSE_AFTER_FAILURE).await;
-        }
     }
 }

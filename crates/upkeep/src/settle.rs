@@ -1,7 +1,7 @@
 //! The duty to settle: `/generation` is asked about open calls, and what it tells is booked.
 
 use jiff::{SignedDuration, Timestamp};
-use ledger::{Asked, OpenCall, Settle, Settled, Void};
+use ledger::{Asked, Ending, OpenCall, Settle, Settled};
 use metering::{Report, Settlement};
 use openrouter::GenerationAnswer;
 use secrecy::SecretString;
@@ -37,9 +37,6 @@ impl Upkeep {
             let is_last = page.len() < PAGE as usize;
             for call in page {
                 self.pace.lock().await.tick().await;
-                if self.stop.is_cancelled() {
-                    return Ok(settled);
-                }
                 settled += u64::from(self.ask_about(&call, &key).await?);
             }
             if is_last {
@@ -118,9 +115,14 @@ impl Upkeep {
             }
             Next::Unbilled => {
                 let note = "an HTTP error without a generation record after a day".to_owned();
-                let void =
-                    Void { call_id: call.id, outcome: "http-error", note, http_status: None, closed_at: now };
-                return Ok(self.ledger.void(void).await?);
+                let ending = Ending {
+                    call_id: call.id,
+                    outcome: "http-error",
+                    note,
+                    http_status: None,
+                    closed_at: now,
+                };
+                return Ok(self.ledger.void(ending).await?);
             }
         };
         Ok(self.ledger.note_asked(Asked { call_id: call.id, note, next_ask_at }).await?)

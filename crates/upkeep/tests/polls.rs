@@ -13,7 +13,6 @@ use metering::{Clock, ExternalUser, Markup, Settlement, UserId};
 use openrouter_sim::{DEFAULT_KEY, Knobs, Options, Simulator};
 use secrecy::SecretString;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use upkeep::Upkeep;
 
@@ -45,7 +44,7 @@ impl Office {
         let options = LedgerOptions { path, organisation, tasks: TaskTracker::new() };
         let (ledger, _stopped) = Ledger::open(&options).await.unwrap();
         let upstream = client(simulator.base_url());
-        let upkeep = Upkeep::new(ledger.clone(), upstream, clock, CancellationToken::new());
+        let upkeep = Upkeep::new(ledger.clone(), upstream, clock);
         Self { ledger, simulator, upkeep, now_ms, _folder: folder }
     }
 
@@ -198,7 +197,7 @@ async fn a_poll_that_reaches_nobody_is_recorded_with_its_reason() {
     let now_ms = office.now_ms.clone();
     let clock = Clock::new(move || Timestamp::from_millisecond(now_ms.load(Ordering::SeqCst)).unwrap());
     let upstream = client("http://127.0.0.1:9/api/v1".to_owned());
-    office.upkeep = Upkeep::new(office.ledger.clone(), upstream, clock, CancellationToken::new());
+    office.upkeep = Upkeep::new(office.ledger.clone(), upstream, clock);
     let poll = office.upkeep.poll().await.unwrap();
     assert_eq!(poll.key_usage_pico_usd, None);
     assert!(poll.error.unwrap().contains("cannot reach OpenRouter"));

@@ -1,5 +1,6 @@
 //! The free lists: cached, and stale rather than absent.
 
+use jiff::SignedDuration;
 use serde_json::Value;
 
 use crate::{House, MODEL, TOKEN};
@@ -28,4 +29,21 @@ async fn a_list_needs_the_key_as_well() {
     let house = House::new().await;
     let answer = house.http.get(house.url("models")).bearer_auth("wrong").send().await.unwrap();
     assert_eq!(answer.status(), 401);
+}
+
+#[tokio::test]
+async fn a_list_that_cannot_be_had_any_more_is_served_stale() {
+    let house = House::new().await;
+    let (url, http) = (house.url("models"), house.http.clone());
+    let ask = async || http.get(&url).bearer_auth(TOKEN).send().await.unwrap();
+    let fresh = ask().await.bytes().await.unwrap();
+    house.advance(SignedDuration::from_mins(3));
+    assert!(ask().await.status().is_success());
+    let asked = house.simulator.requests().iter().filter(|seen| seen.path.ends_with("/models")).count();
+    assert_eq!(asked, 2, "an old list is asked for again");
+    house.simulator.stop().await;
+    house.ahead_ms.fetch_add(180_000, std::sync::atomic::Ordering::SeqCst);
+    let stale = ask().await;
+    assert!(stale.status().is_success());
+    assert_eq!(stale.bytes().await.unwrap(), fresh);
 }

@@ -10,9 +10,12 @@ mod start_up;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use daemon::{Daemon, Ended};
+use jiff::{SignedDuration, Timestamp};
 use ledger::{LedgerReader, Verification};
 use metering::Clock;
 use openrouter_sim::{Charge, DEFAULT_KEY, Options, Simulator};
@@ -32,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A simulator, a sidecar before it, and a client.
 struct House {
+    ahead_ms: Arc<AtomicI64>,
     simulator: Simulator,
     folder: TempDir,
     http: reqwest::Client,
@@ -46,9 +50,11 @@ struct Running {
     ended: JoinHandle<Ended>,
 }
 
+/// The system's clock, `ahead_ms` fast.
 #[expect(clippy::disallowed_methods, reason = "these tests run on the system's clock")]
-fn clock() -> Clock {
-    Clock::new(jiff::Timestamp::now)
+fn clock(ahead_ms: &Arc<AtomicI64>) -> Clock {
+    let ahead_ms = ahead_ms.clone();
+    Clock::new(move || Timestamp::now() + SignedDuration::from_millis(ahead_ms.load(Ordering::SeqCst)))
 }
 
 impl House {
@@ -60,16 +66,24 @@ impl House {
     async fn with(settings: &[(&str, &str)]) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let running = Running::start(&simulator.base_url(), database(&folder), settings).await;
+        let ahead_ms = Arc::default();
+        let running =
+            Running::start(&simulator.base_url(), database(&folder), settings, clock(&ahead_ms)).await;
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Self { simulator, folder, http, running }
+        Self { ahead_ms, simulator, folder, http, running }
     }
 
     async fn restart(self, settings: &[(&str, &str)]) -> Self {
         self.running.stop().await;
         let base_url = self.simulator.base_url();
-        let running = Running::start(&base_url, database(&self.folder), settings).await;
+        let running =
+            Running::start(&base_url, database(&self.folder), settings, clock(&self.ahead_ms)).await;
         Self { running, ..self }
+    }
+
+    /// Moves the sidecar's clock.
+    fn advance(&self, by: SignedDuration) {
+        self.ahead_ms.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
     fn url(&self, path: &str) -> String {
@@ -128,7 +142,7 @@ impl House {
 }
 
 impl Running {
-    async fn start(base_url: &str, database: PathBuf, more: &[(&str, &str)]) -> Self {
+    async fn start(base_url: &str, database: PathBuf, more: &[(&str, &str)], clock: Clock) -> Self {
         let usual = [
             ("OPENROUTER_HOST", base_url),
             ("OPENROUTER_API_KEY", DEFAULT_KEY),
@@ -140,7 +154,7 @@ impl Running {
             ("USAGE_LISTEN", "127.0.0.1:0"),
         ];
         let settings = Settings::from_variables(usual.into_iter().chain(more.iter().copied())).unwrap();
-        let daemon = Daemon::start(settings, clock()).await.unwrap();
+        let daemon = Daemon::start(settings, clock).await.unwrap();
         let (proxy, usage) = (daemon.proxy_address(), daemon.usage_address());
         let (stop, told_to_stop) = oneshot::channel();
         let told_to_stop = async {

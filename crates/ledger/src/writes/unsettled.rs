@@ -24,35 +24,28 @@ pub struct LeaveOpen {
     pub next_ask_at: Timestamp,
 }
 
-/// A call that may have been billed and whose generation id was never known.
+/// The end of a call that has no generation id, or needs none any more.
 #[derive(Debug, Clone)]
-pub struct Orphan {
+pub struct Ending {
     /// The call.
     pub call_id: CallId,
     /// How it ended, in a word.
     pub outcome: &'static str,
-    /// What a person should know.
-    pub note: String,
-    /// The HTTP status, where there was an answer.
-    pub http_status: Option<u16>,
-    /// When it ended.
-    pub closed_at: Timestamp,
-}
-
-/// A call that is proved unbilled.
-#[derive(Debug, Clone)]
-pub struct Void {
-    /// The call.
-    pub call_id: CallId,
-    /// How it ended, in a word.
-    pub outcome: &'static str,
-    /// The proof.
+    /// What a person should know: why it may be billed, or the proof that it is not.
     pub note: String,
     /// The HTTP status, where there was an answer.
     pub http_status: Option<u16>,
     /// When that was known.
     pub closed_at: Timestamp,
 }
+
+/// A call that may have been billed and whose generation id was never known.
+#[derive(Clone)]
+pub(crate) struct Orphan(pub(crate) Ending);
+
+/// A call that is proved unbilled.
+#[derive(Clone)]
+pub(crate) struct Void(pub(crate) Ending);
 
 /// Calls that were under way when the last process died.
 pub(crate) struct OrphanInterrupted {
@@ -95,20 +88,21 @@ impl Write for Orphan {
     type Answer = ();
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), WriteError> {
-        let (id, closed_at_ms) = (self.call_id.to_string(), self.closed_at.as_millisecond());
+        let Ending { call_id, outcome, note, http_status, closed_at } = &self.0;
+        let (id, closed_at_ms) = (call_id.to_string(), closed_at.as_millisecond());
         let done = sqlx::query!(
             "UPDATE calls
              SET state = 'orphan', outcome = ?2, note = ?3, http_status = ?4, closed_at_ms = ?5
              WHERE id = ?1 AND state = 'intent'",
             id,
-            self.outcome,
-            self.note,
-            self.http_status,
+            outcome,
+            note,
+            http_status,
             closed_at_ms,
         )
         .execute(connection)
         .await?;
-        one_call(&done, self.call_id)
+        one_call(&done, *call_id)
     }
 }
 
@@ -116,21 +110,22 @@ impl Write for Void {
     type Answer = ();
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), WriteError> {
-        let (id, closed_at_ms) = (self.call_id.to_string(), self.closed_at.as_millisecond());
+        let Ending { call_id, outcome, note, http_status, closed_at } = &self.0;
+        let (id, closed_at_ms) = (call_id.to_string(), closed_at.as_millisecond());
         let done = sqlx::query!(
             "UPDATE calls
              SET state = 'void', outcome = ?2, note = ?3, http_status = coalesce(?4, http_status),
                  closed_at_ms = ?5, next_ask_at_ms = NULL
              WHERE id = ?1 AND state IN ('intent', 'open', 'orphan')",
             id,
-            self.outcome,
-            self.note,
-            self.http_status,
+            outcome,
+            note,
+            http_status,
             closed_at_ms,
         )
         .execute(connection)
         .await?;
-        one_call(&done, self.call_id)
+        one_call(&done, *call_id)
     }
 }
 

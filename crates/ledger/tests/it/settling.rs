@@ -1,6 +1,6 @@
 //! Once, immutable, and refused where it contradicts.
 
-use ledger::{Asked, LeaveOpen, Orphan, Settled, Void, WriteError};
+use ledger::{Asked, Ending, LeaveOpen, Settled, WriteError};
 use metering::{CostSource, PicoUsd, Report, Settlement, Tokens};
 use proptest::prelude::*;
 use sqlx::{Connection as _, SqliteConnection};
@@ -69,27 +69,25 @@ async fn an_answer_without_a_generation_id_is_booked_at_its_admission() {
 async fn contradictions_are_refused_and_change_nothing() {
     let books = Books::new().await;
     let call = books.open_call("anna", "gen-1790000000-AAAA").await;
-    let void = |call_id| Void {
+    let ending = |call_id| Ending {
         call_id,
         outcome: "refused",
         note: "402".into(),
         http_status: None,
         closed_at: now(),
     };
-    let orphan =
-        Orphan { call_id: call, outcome: "cut", note: String::new(), http_status: None, closed_at: now() };
     let unpriced = Settlement::of(Report::empty(CostSource::Response));
     let mut without_cost = settle(call, "1");
     without_cost.settlement = unpriced;
 
     refused(books.ledger.know_generation(known(call, "gen-1790000000-CCCC")).await);
-    refused(books.ledger.orphan(orphan).await);
+    refused(books.ledger.orphan(ending(call)).await);
     refused(books.ledger.settle(without_cost).await);
     books.ledger.settle(settle(call, "1")).await.unwrap();
-    refused(books.ledger.void(void(call)).await);
+    refused(books.ledger.void(ending(call)).await);
     let asked = Asked { call_id: call, note: "404".into(), next_ask_at: None };
     refused(books.ledger.note_asked(asked).await);
-    refused(books.ledger.void(void(ledger::CallId::nil())).await);
+    refused(books.ledger.void(ending(ledger::CallId::nil())).await);
     books.assert_sound().await;
 }
 
