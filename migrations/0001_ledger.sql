@@ -26,7 +26,12 @@ BEGIN
     UPDATE client_organizations
     SET name = NEW.name,
         openrouter_api_key = coalesce(NEW.openrouter_api_key, openrouter_api_key),
-        openrouter_key_hash = coalesce(NEW.openrouter_key_hash, openrouter_key_hash),
+        -- The hash belongs to its key: a new key without a hash has none that is known.
+        openrouter_key_hash = CASE
+            WHEN NEW.openrouter_api_key IS NULL OR NEW.openrouter_api_key IS openrouter_api_key
+            THEN coalesce(NEW.openrouter_key_hash, openrouter_key_hash)
+            ELSE NEW.openrouter_key_hash
+        END,
         markup_rate = NEW.markup_rate,
         monthly_limit = coalesce(NEW.monthly_limit, monthly_limit),
         billing_email = coalesce(NEW.billing_email, billing_email),
@@ -107,8 +112,10 @@ CREATE TABLE calls (
     CHECK (state <> 'open' OR generation_id IS NOT NULL)
 ) STRICT;
 
-CREATE INDEX calls_unsettled ON calls (state, next_ask_at_ms) WHERE state IN ('intent', 'open', 'orphan');
-CREATE INDEX calls_by_generation ON calls (generation_id) WHERE generation_id IS NOT NULL;
+-- One index a state: the planner uses a partial index only where its condition stands in the query as it is.
+CREATE INDEX calls_intent ON calls (admitted_at_ms) WHERE state = 'intent';
+CREATE INDEX calls_open ON calls (next_ask_at_ms) WHERE state = 'open';
+CREATE INDEX calls_orphan ON calls (admitted_at_ms) WHERE state = 'orphan';
 
 -- 'intent' to 'settled' is a call whose answer told a cost but no generation id (some embeddings).
 CREATE TRIGGER calls_states
@@ -166,7 +173,6 @@ CREATE TABLE entries (
 CREATE UNIQUE INDEX entries_once_per_generation ON entries (generation_id)
 WHERE kind = 'call' AND generation_id IS NOT NULL;
 CREATE UNIQUE INDEX entries_once_per_call ON entries (call_id) WHERE kind = 'call';
-CREATE INDEX entries_by_day ON entries (org_id, day);
 
 CREATE TRIGGER entries_no_update
 BEFORE UPDATE ON entries

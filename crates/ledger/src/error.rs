@@ -30,6 +30,20 @@ pub enum OpenError {
         /// The migration this program does not know.
         version: i64,
     },
+    /// It belongs to another organisation.
+    #[error(
+        "{path} belongs to the organisation {recorded}, not to {given}; hint: set OPENROUTER_EXTERNAL_USER to \
+         {recorded}, or another DATABASE_PATH",
+        path = .path.display()
+    )]
+    OtherOrganisation {
+        /// The database file.
+        path: PathBuf,
+        /// Whose it is.
+        recorded: String,
+        /// Who was named.
+        given: String,
+    },
     /// The file or its folder cannot be used.
     #[error("cannot use {path}", path = .path.display())]
     File {
@@ -95,20 +109,25 @@ impl WriteError {
     }
 }
 
-/// Constraint violations are the caller's contradiction; everything else is the file's trouble.
+/// `SQLite`'s primary result codes that speak of the file and not of what was to be written: BUSY, LOCKED, NOMEM,
+/// READONLY, IOERR, CORRUPT, FULL, CANTOPEN, PROTOCOL, NOTADB.
+const TROUBLE_WITH_THE_FILE: [i32; 10] = [5, 6, 7, 8, 10, 11, 13, 14, 15, 26];
+
+/// Trouble with the file concerns every write and may pass; anything else is this write's own and never will.
 impl From<sqlx::Error> for WriteError {
     fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::Database(database) if !matches!(database.kind(), sqlx::error::ErrorKind::Other) => {
-                Self::Refused(database.message().to_owned())
+        let refused = match &error {
+            sqlx::Error::Database(database) => {
+                let code: Option<i32> = database.code().and_then(|code| code.parse().ok());
+                code.is_some_and(|code| !TROUBLE_WITH_THE_FILE.contains(&(code & 0xff)))
             }
-            // SQLITE_CONSTRAINT_TRIGGER: one of our own triggers said no.
-            sqlx::Error::Database(database) if database.code().as_deref() == Some("1811") => {
-                Self::Refused(database.message().to_owned())
-            }
-            sqlx::Error::RowNotFound => Self::refused("no such row"),
-            _ => Self::Unwritable(Arc::new(error)),
-        }
+            sqlx::Error::RowNotFound
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Encode(_) => true,
+            _ => false,
+        };
+        if refused { Self::refused(error) } else { Self::Unwritable(Arc::new(error)) }
     }
 }
 

@@ -133,8 +133,8 @@ impl Ledger {
         self.writer.write(writes::unsettled::OrphanInterrupted { now }).await
     }
 
-    /// Updates what `facts` name of the organisation (or creates it) and answers what is now recorded. Facts
-    /// that name nothing read again what another program may have changed.
+    /// Updates what `facts` name of the organisation, its id apart, and answers what is now recorded. Facts that
+    /// name nothing read again what another program may have changed.
     ///
     /// # Errors
     /// [`WriteError`]: nothing changed.
@@ -142,6 +142,8 @@ impl Ledger {
         &self,
         facts: OrganisationFacts,
     ) -> Result<Arc<Organisation>, WriteError> {
+        // Whose file this is was settled when it was opened.
+        let facts = OrganisationFacts { id: Some(self.organisation().id.clone()), ..facts };
         let organisation = Arc::new(self.writer.write(facts).await?);
         *self.organisation.write().unwrap_or_else(PoisonError::into_inner) = organisation.clone();
         Ok(organisation)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use metering::OrgId;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
@@ -51,7 +52,7 @@ impl Ledger {
     /// The second value resolves when the writer has ended.
     ///
     /// # Errors
-    /// [`OpenError`]; the file is as it was.
+    /// [`OpenError`]; nothing was recorded, though the schema may have been brought up to date.
     pub async fn open(
         options: &LedgerOptions,
     ) -> Result<(Self, tokio::sync::oneshot::Receiver<Stopped>), OpenError> {
@@ -70,6 +71,7 @@ impl Ledger {
         let database = |source| OpenError::Database { path: path.clone(), source };
         let mut connection = connect.connect().await.map_err(database)?;
         migrate(&mut connection, path).await?;
+        refuse_other_organisation(&mut connection, options).await?;
         let reader = LedgerReader::connect(path).await?;
         let (writer, stopped) = writer::start(connection, lock, &options.tasks);
         let organisation = writer
@@ -153,6 +155,28 @@ fn lock(path: &Path) -> Result<File, OpenError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Busy { path: path.to_owned() }),
         Err(TryLockError::Error(source)) => Err(OpenError::File { path: lock_path, source }),
+    }
+}
+
+/// A file is one organisation's. Another id would start its books anew beside the old ones, with half of the calls
+/// in each.
+async fn refuse_other_organisation(
+    connection: &mut SqliteConnection,
+    options: &LedgerOptions,
+) -> Result<(), OpenError> {
+    let Some(given) = options.organisation.id.as_ref().map(OrgId::as_str) else { return Ok(()) };
+    let recorded: Vec<String> =
+        sqlx::query_scalar!("SELECT id FROM client_organizations ORDER BY created_at, id")
+            .fetch_all(connection)
+            .await
+            .map_err(|source| OpenError::Database { path: options.path.clone(), source })?;
+    match recorded.first() {
+        Some(first) if !recorded.iter().any(|id| id == given) => Err(OpenError::OtherOrganisation {
+            path: options.path.clone(),
+            recorded: first.clone(),
+            given: given.to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -79,8 +79,8 @@ pub struct OpenCall {
     pub generation_id: String,
     /// The model the caller asked for.
     pub model_asked: String,
-    /// The answer's HTTP status.
-    pub http_status: Option<u16>,
+    /// Whether the answer was an error: by its HTTP status, or a 200 that told nothing else.
+    pub was_error: bool,
     /// Admission, Unix milliseconds.
     pub admitted_at_ms: i64,
     /// How often `/generation` was asked in vain.
@@ -253,7 +253,8 @@ impl LedgerReader {
         let now_ms = now.as_millisecond();
         let rows = sqlx::query!(
             "SELECT
-                 id, generation_id AS 'generation_id!', model_asked, http_status AS 'http_status: u16', admitted_at_ms,
+                 id, generation_id AS 'generation_id!', model_asked, admitted_at_ms,
+                 coalesce(http_status >= 400, 0) OR coalesce(outcome = 'answer-error', 0) AS 'was_error!: bool',
                  asks AS 'asks: u32'
              FROM calls
              WHERE state = 'open' AND next_ask_at_ms <= ?1 AND asks < ?2
@@ -265,13 +266,13 @@ impl LedgerReader {
         )
         .fetch_all(&self.pool)
         .await?;
-        // An id that is no UUID was not written by this program; it is skipped, `verify` names it.
+        // An id that is no UUID was not written by this program and cannot be asked about by it.
         let calls = rows.into_iter().filter_map(|row| {
             Some(OpenCall {
                 id: row.id.parse().ok()?,
                 generation_id: row.generation_id,
                 model_asked: row.model_asked,
-                http_status: row.http_status,
+                was_error: row.was_error,
                 admitted_at_ms: row.admitted_at_ms,
                 asks: row.asks,
             })
@@ -303,11 +304,9 @@ impl LedgerReader {
         let unsettled = sqlx::query_as!(
             Unsettled,
             "SELECT
-                 count(*) FILTER (WHERE state = 'intent') AS 'intent!: i64',
-                 count(*) FILTER (WHERE state = 'open') AS 'open!: i64',
-                 count(*) FILTER (WHERE state = 'orphan') AS 'orphan!: i64'
-             FROM calls
-             WHERE state IN ('intent', 'open', 'orphan')",
+                 (SELECT count(*) FROM calls WHERE state = 'intent') AS 'intent!: i64',
+                 (SELECT count(*) FROM calls WHERE state = 'open') AS 'open!: i64',
+                 (SELECT count(*) FROM calls WHERE state = 'orphan') AS 'orphan!: i64'",
         )
         .fetch_one(&self.pool)
         .await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use futures_util::TryStreamExt as _;
-use metering::{DailyKey, DailySum, EntryFacts, Markup, PicoUsd, roll_up};
+use metering::{DailyKey, DailySum, EntryFacts, Markup, PicoUsd, RollUp};
 use sqlx::SqliteConnection;
 
 use crate::LedgerReader;
@@ -44,11 +44,11 @@ impl LedgerReader {
     pub async fn verify(&self) -> Result<Verification, ReadError> {
         let mut transaction = self.pool.begin().await?;
         let mut findings = integrity(&mut transaction).await?;
-        let facts = entry_facts(&mut transaction, &mut findings).await?;
-        let entries = facts.len() as u64;
-        let (cost, charge) = totals(&facts, &mut findings);
+        let (entries, expected) = roll_up_entries(&mut transaction, &mut findings).await?;
+        let (cost, charge) = totals(&expected, &mut findings);
         let daily = daily_rows(&mut transaction).await?;
-        compare_roll_up(facts, &daily, &mut findings);
+        compare_roll_up(&expected, &daily, &mut findings);
+        findings.extend(entries_that_do_not_fit(&mut transaction).await?);
         findings.extend(calls_that_do_not_fit(&mut transaction).await?);
         transaction.rollback().await?;
         Ok(Verification { entries, daily_rows: daily.len() as u64, cost, charge, findings })
@@ -66,10 +66,11 @@ async fn integrity(connection: &mut SqliteConnection) -> Result<Vec<Finding>, Re
     Ok(findings)
 }
 
-async fn entry_facts(
+/// Reads entry after entry, however many there are; answers how many and what they add up to.
+async fn roll_up_entries(
     connection: &mut SqliteConnection,
     findings: &mut Vec<Finding>,
-) -> Result<Vec<EntryFacts>, ReadError> {
+) -> Result<(u64, RollUp), ReadError> {
     let mut rows = sqlx::query!(
         "SELECT id, kind, org_id, day, user_id, model, requests, prompt_tokens, completion_tokens, cost_text,
                 cost_pico_usd, markup, charge_pico_usd, occurred_at_ms
@@ -77,7 +78,7 @@ async fn entry_facts(
          ORDER BY id"
     )
     .fetch(connection);
-    let mut facts = Vec::new();
+    let (mut entries, mut rolled) = (0, RollUp::default());
     while let Some(row) = rows.try_next().await? {
         let (cost, charge) = (PicoUsd::new(row.cost_pico_usd), PicoUsd::new(row.charge_pico_usd));
         if PicoUsd::parse(&row.cost_text).map(|parsed| parsed.amount) != Ok(cost) {
@@ -91,7 +92,7 @@ async fn entry_facts(
                 row.id, row.markup
             )));
         }
-        facts.push(EntryFacts {
+        let facts = EntryFacts {
             key: DailyKey { org_id: row.org_id, day: row.day, user_id: row.user_id, model: row.model },
             requests: row.requests,
             prompt_tokens: row.prompt_tokens.unwrap_or(0),
@@ -99,16 +100,20 @@ async fn entry_facts(
             cost,
             charge,
             occurred_at_ms: row.occurred_at_ms,
-        });
+        };
+        entries += 1;
+        if let Err(overflow) = rolled.add(facts) {
+            findings.push(Finding(format!("roll-up: {overflow}")));
+        }
     }
-    Ok(facts)
+    Ok((entries, rolled))
 }
 
-fn totals(facts: &[EntryFacts], findings: &mut Vec<Finding>) -> (PicoUsd, PicoUsd) {
-    let sum = |amount: fn(&EntryFacts) -> PicoUsd| {
-        facts.iter().try_fold(PicoUsd::ZERO, |sum, entry| sum.checked_add(amount(entry)))
+fn totals(rolled: &RollUp, findings: &mut Vec<Finding>) -> (PicoUsd, PicoUsd) {
+    let sum = |amount: fn(&DailySum) -> PicoUsd| {
+        rolled.rows().values().try_fold(PicoUsd::ZERO, |sum, row| sum.checked_add(amount(row)))
     };
-    if let (Ok(cost), Ok(charge)) = (sum(|entry| entry.cost), sum(|entry| entry.charge)) {
+    if let (Ok(cost), Ok(charge)) = (sum(|row| row.cost), sum(|row| row.charge)) {
         return (cost, charge);
     }
     findings.push(Finding("the sum of the ledger is out of range".to_owned()));
@@ -139,19 +144,9 @@ async fn daily_rows(connection: &mut SqliteConnection) -> Result<BTreeMap<DailyK
     Ok(keyed.collect())
 }
 
-fn compare_roll_up(
-    facts: Vec<EntryFacts>,
-    daily: &BTreeMap<DailyKey, DailySum>,
-    findings: &mut Vec<Finding>,
-) {
-    let expected = match roll_up(facts) {
-        Ok(expected) => expected,
-        Err(overflow) => {
-            findings.push(Finding(format!("roll-up: {overflow}")));
-            return;
-        }
-    };
-    for (key, sum) in &expected {
+fn compare_roll_up(expected: &RollUp, daily: &BTreeMap<DailyKey, DailySum>, findings: &mut Vec<Finding>) {
+    let expected = expected.rows();
+    for (key, sum) in expected {
         match daily.get(key) {
             None => findings.push(Finding(format!("roll-up: no daily row for {}", name(key)))),
             Some(row) if row != sum => findings.push(Finding(format!(
@@ -168,6 +163,28 @@ fn compare_roll_up(
 
 fn name(key: &DailyKey) -> String {
     format!("{} {} {} {}", key.org_id, key.day, key.user_id, key.model)
+}
+
+/// An entry says of its call what the call says of itself.
+async fn entries_that_do_not_fit(connection: &mut SqliteConnection) -> Result<Vec<Finding>, ReadError> {
+    let rows = sqlx::query!(
+        "SELECT entries.id AS 'entry_id!', calls.id AS 'call_id!'
+         FROM entries
+         JOIN calls ON calls.id = entries.call_id
+         WHERE entries.kind = 'call'
+             AND (
+                 entries.user_id <> calls.user_id OR entries.org_id <> calls.org_id
+                 OR entries.markup <> calls.markup OR entries.generation_id IS NOT calls.generation_id
+             )
+         LIMIT 1000"
+    )
+    .fetch_all(connection)
+    .await?;
+    let differs = rows.into_iter().map(|row| {
+        let (entry, call) = (row.entry_id, row.call_id);
+        Finding(format!("entry {entry}: organisation, user, markup or generation is not that of call {call}"))
+    });
+    Ok(differs.collect())
 }
 
 async fn calls_that_do_not_fit(connection: &mut SqliteConnection) -> Result<Vec<Finding>, ReadError> {

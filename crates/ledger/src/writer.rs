@@ -76,11 +76,11 @@ impl<W: Write> Queued for Waiting<W> {
     }
 
     fn answer(self: Box<Self>, committed: Result<(), WriteError>) {
-        let answer = match (self.outcome, committed) {
-            (Some(Err(refused)), _) => Err(refused),
-            (Some(Ok(answer)), Ok(())) => Ok(answer),
-            (_, Err(error)) => Err(error),
-            (None, Ok(())) => Err(WriteError::Closed),
+        // A refusal that was judged by writes that were then undone is no refusal: the failed commit comes first.
+        let answer = match (committed, self.outcome) {
+            (Err(error), _) => Err(error),
+            (Ok(()), Some(outcome)) => outcome,
+            (Ok(()), None) => Err(WriteError::Closed),
         };
         // A caller that went away does not want to know; what it asked for is recorded all the same.
         drop(self.caller.send(answer));
@@ -113,8 +113,8 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<d
             tracing::debug!(%error, writes = group.len(), "nothing of this group was recorded");
             roll_back(&mut connection).await;
         }
-        let failed_fsync = committed.as_ref().is_err_and(is_failed_fsync);
-        let committed = committed.map_err(|error| WriteError::Unwritable(Arc::new(error)));
+        let failed_fsync = committed.as_ref().is_err_and(|error| is_failed_fsync(error));
+        let committed = committed.map_err(WriteError::Unwritable);
         for write in group.drain(..) {
             write.answer(committed.clone());
         }
@@ -129,13 +129,13 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<d
 async fn commit_group(
     connection: &mut SqliteConnection,
     group: &mut [Box<dyn Queued>],
-) -> Result<(), sqlx::Error> {
+) -> Result<(), Arc<sqlx::Error>> {
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     for write in group {
         sqlx::query("SAVEPOINT one").execute(&mut *connection).await?;
         match write.run(connection).await {
             Ok(()) => {}
-            Err(WriteError::Unwritable(error)) => return Err(unwrap_or_clone(error)),
+            Err(WriteError::Unwritable(error)) => return Err(error),
             Err(_) => {
                 sqlx::query("ROLLBACK TO one").execute(&mut *connection).await?;
             }
@@ -144,10 +144,6 @@ async fn commit_group(
     }
     sqlx::query("COMMIT").execute(&mut *connection).await?;
     Ok(())
-}
-
-fn unwrap_or_clone(error: Arc<sqlx::Error>) -> sqlx::Error {
-    Arc::try_unwrap(error).unwrap_or_else(|shared| sqlx::Error::Protocol(shared.to_string()))
 }
 
 /// After some errors `SQLite` has already rolled back, and then says so with an error of its own.

@@ -33,7 +33,12 @@ fn code_of(error: &anyhow::Error) -> u8 {
     };
     match open {
         Some(OpenError::Busy { .. }) => BUSY,
-        Some(OpenError::Mode { .. } | OpenError::Newer { .. } | OpenError::File { .. }) => CONFIGURATION,
+        Some(
+            OpenError::Mode { .. }
+            | OpenError::Newer { .. }
+            | OpenError::OtherOrganisation { .. }
+            | OpenError::File { .. },
+        ) => CONFIGURATION,
         _ => 1,
     }
 }

@@ -4,10 +4,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-/// First second a generation id may carry: 2020-01-01. An older one was not made by a clock.
+/// First second that is believed: 2020-01-01.
 const EARLIEST_SECOND: i64 = 1_577_836_800;
 
-/// Last second a generation id may carry: 2100-01-01.
+/// First second that is not believed any more: 2100-01-01.
 const LATEST_SECOND: i64 = 4_102_444_800;
 
 /// The organisation's time zone: its days are the billing days.
@@ -79,10 +79,14 @@ pub fn instant_of_generation(id: &str) -> Option<Timestamp> {
         .find(|part| part.len() >= 10 && part.bytes().all(|byte| byte.is_ascii_digit()))?
         .parse()
         .ok()?;
-    if !(EARLIEST_SECOND..LATEST_SECOND).contains(&second) {
-        return None;
-    }
-    Timestamp::from_second(second).ok()
+    plausible_instant(second)
+}
+
+/// The instant of a Unix second that somebody else told. `None` before 2020 and from 2100 on: no clock said that.
+#[must_use]
+pub fn plausible_instant(second: i64) -> Option<Timestamp> {
+    let plausible = (EARLIEST_SECOND..LATEST_SECOND).contains(&second);
+    plausible.then(|| Timestamp::from_second(second).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -12,10 +12,10 @@ mod money;
 mod rollup;
 mod settlement;
 
-pub use calendar::{BillingZone, UnknownZone, instant_of_generation};
+pub use calendar::{BillingZone, UnknownZone, instant_of_generation, plausible_instant};
 pub use clock::Clock;
 pub use decimal::DecimalError;
 pub use identity::{ExternalUser, OrgId, UNATTRIBUTED, UserId};
 pub use money::{Markup, MoneyError, ParsedUsd, PicoUsd};
-pub use rollup::{DailyKey, DailySum, EntryFacts, Overflow, roll_up};
+pub use rollup::{DailyKey, DailySum, EntryFacts, Overflow, RollUp};
 pub use settlement::{Cost, CostSource, Report, Settlement, Tokens, booked_model};

@@ -89,24 +89,33 @@ impl DailySum {
     }
 }
 
-/// The daily rows that `entries` add up to.
-///
-/// # Errors
-/// [`Overflow`] where a sum does not fit 64 bits.
-pub fn roll_up(
-    entries: impl IntoIterator<Item = EntryFacts>,
-) -> Result<BTreeMap<DailyKey, DailySum>, Overflow> {
-    let mut rows: BTreeMap<DailyKey, DailySum> = BTreeMap::new();
-    for entry in entries {
+/// The daily rows that entries add up to, one entry after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RollUp {
+    rows: BTreeMap<DailyKey, DailySum>,
+}
+
+impl RollUp {
+    /// Adds an entry to its row.
+    ///
+    /// # Errors
+    /// [`Overflow`] where a sum does not fit 64 bits; the row is as it was.
+    pub fn add(&mut self, entry: EntryFacts) -> Result<(), Overflow> {
         let sum = DailySum::of(&entry);
-        match rows.get_mut(&entry.key) {
+        match self.rows.get_mut(&entry.key) {
             None => {
-                rows.insert(entry.key, sum);
+                self.rows.insert(entry.key, sum);
             }
             Some(row) => *row = row.checked_add(&sum).ok_or(Overflow(entry.key))?,
         }
+        Ok(())
     }
-    Ok(rows)
+
+    /// The rows so far.
+    #[must_use]
+    pub fn rows(&self) -> &BTreeMap<DailyKey, DailySum> {
+        &self.rows
+    }
 }
 
 #[cfg(test)]
@@ -114,6 +123,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn roll_up(entries: impl IntoIterator<Item = EntryFacts>) -> Result<RollUp, Overflow> {
+        let mut rolled = RollUp::default();
+        entries.into_iter().try_for_each(|entry| rolled.add(entry))?;
+        Ok(rolled)
+    }
 
     fn entry(user: u8, model: u8, cost: i64, at: i64) -> EntryFacts {
         let key = DailyKey {
@@ -149,9 +164,9 @@ mod tests {
             let forwards = roll_up(facts.clone()).unwrap();
             let backwards = roll_up(facts.into_iter().rev()).unwrap();
             prop_assert_eq!(&forwards, &backwards);
-            let total: i64 = forwards.values().map(|row| row.cost.pico()).sum();
+            let total: i64 = forwards.rows().values().map(|row| row.cost.pico()).sum();
             prop_assert_eq!(total, entries.iter().map(|(_, _, cost, _)| *cost).sum::<i64>());
-            let requests: i64 = forwards.values().map(|row| row.requests).sum();
+            let requests: i64 = forwards.rows().values().map(|row| row.requests).sum();
             prop_assert_eq!(usize::try_from(requests).unwrap(), entries.len());
         }
     }

@@ -8,7 +8,8 @@ use crate::error::WriteError;
 use crate::writer::Write;
 use crate::writes::unsettled::one_call;
 
-/// A generation id that came with the head (or the first event) of an answer.
+/// A generation id that came with the head (or the first event) of an answer. Told twice, it is written once: a
+/// caller that gave up waiting may repeat it.
 #[derive(Debug, Clone)]
 pub struct GenerationKnown {
     /// The call.
@@ -17,8 +18,7 @@ pub struct GenerationKnown {
     pub generation_id: String,
     /// The answer's HTTP status.
     pub http_status: u16,
-    /// When to ask `/generation` should nothing else tell the cost. After the longest call, so that only a
-    /// call that nobody ends any more is asked for early.
+    /// When to ask `/generation` should nobody tell how the call ended: later than the longest call.
     pub next_ask_at: Timestamp,
 }
 
@@ -30,7 +30,7 @@ impl Write for GenerationKnown {
         let done = sqlx::query!(
             "UPDATE calls
              SET state = 'open', generation_id = ?2, http_status = ?3, next_ask_at_ms = ?4
-             WHERE id = ?1 AND state = 'intent'",
+             WHERE id = ?1 AND (state = 'intent' OR (state = 'open' AND generation_id = ?2))",
             id,
             self.generation_id,
             self.http_status,

@@ -25,6 +25,9 @@ pub struct NewReconciliation {
     pub error: Option<String>,
 }
 
+/// A counter that grew this much more than our sum is no rounding of `OpenRouter`'s any more: 0.001 USD.
+const TOLERATED_PICO_USD: i64 = 1_000_000_000;
+
 /// The state of the ledger at the poll.
 struct Books {
     cost: i64,
@@ -41,7 +44,8 @@ impl Write for NewReconciliation {
         let difference = self.difference(&books, connection).await?;
         // Above ours with nothing of ours outstanding: somebody used the key past the sidecar.
         let nothing_outstanding = books.open_calls + books.under_way + books.orphan_calls == 0;
-        let bypass = nothing_outstanding && difference.is_some_and(|difference| difference > 0);
+        let bypass =
+            nothing_outstanding && difference.is_some_and(|difference| difference > TOLERATED_PICO_USD);
         let row = Reconciliation {
             polled_at_ms: self.polled_at.as_millisecond(),
             our_cost_pico_usd: books.cost,
@@ -67,13 +71,15 @@ impl NewReconciliation {
         connection: &mut SqliteConnection,
     ) -> Result<Option<i64>, WriteError> {
         let Some((_, usage)) = &self.key_usage else { return Ok(None) };
+        let org_id = self.org_id.as_str();
         let first = sqlx::query!(
             "SELECT our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!'
              FROM reconciliations
-             WHERE key_hash = ?1 AND key_usage_pico_usd IS NOT NULL
+             WHERE key_hash = ?1 AND org_id = ?2 AND key_usage_pico_usd IS NOT NULL
              ORDER BY id
              LIMIT 1",
             self.key_hash,
+            org_id,
         )
         .fetch_optional(connection)
         .await?;

@@ -141,21 +141,25 @@ async fn void_clash(settle: &Settle, connection: &mut SqliteConnection) -> Resul
     Ok(())
 }
 
-/// What the answer told before it broke off, as recorded with the call.
+/// What the answer told before it broke off, as recorded with the call. Its counts are those of the moment it
+/// broke off, so anybody else's are better.
 fn told_before(call: &Call) -> Settlement {
     let count = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok());
-    Settlement::of(Report {
-        source: CostSource::Response,
-        cost: None,
+    let names = Report {
+        model: call.model_served.clone(),
+        provider: call.provider.clone(),
+        ..Report::empty(CostSource::Response)
+    };
+    let counts = Report {
         tokens: Tokens {
             prompt: count(call.prompt_tokens),
             completion: count(call.completion_tokens),
             reasoning: count(call.reasoning_tokens),
             cached: count(call.cached_tokens),
         },
-        model: call.model_served.clone(),
-        provider: call.provider.clone(),
-    })
+        ..Report::empty(CostSource::Statement)
+    };
+    Settlement::of(names).merge(Settlement::of(counts))
 }
 
 fn entry_of<'a>(settle: &Settle, call: &'a Call, known: &'a Settlement) -> Result<Entry<'a>, WriteError> {

@@ -62,3 +62,28 @@ async fn a_missing_folder_is_named() {
     let error = Ledger::open(&options).await.unwrap_err();
     assert!(error.to_string().contains("/nonexistent/usage.db"), "{error}");
 }
+
+/// On ten million calls a scan of the table would stop every chat for seconds.
+#[tokio::test]
+async fn no_question_about_unsettled_calls_scans_the_table() {
+    let books = Books::new().await;
+    let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    for question in [
+        "SELECT count(*) FROM calls WHERE state = 'intent'",
+        "SELECT count(*) FROM calls WHERE state = 'open'",
+        "SELECT count(*) FROM calls WHERE state = 'orphan'",
+        "SELECT id FROM calls WHERE state = 'open' AND next_ask_at_ms <= 1 AND asks < 7 ORDER BY next_ask_at_ms, id",
+        "SELECT min(next_ask_at_ms) FROM calls WHERE state = 'open' AND asks < 7",
+        "UPDATE calls SET state = 'orphan' WHERE state = 'intent'",
+        "SELECT id FROM reconciliations WHERE key_hash = 'x' AND org_id = 'y' ORDER BY id LIMIT 1",
+    ] {
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {question}")))
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        let scans = plan.iter().any(|(.., step)| step.starts_with("SCAN calls") && !step.contains("INDEX"));
+        assert!(!scans, "{question}: {plan:?}");
+    }
+}

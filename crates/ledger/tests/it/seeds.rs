@@ -1,9 +1,10 @@
 //! The organisation row: the seeds' own statements run on it and lose nothing.
 
-use ledger::{MonthlyLimit, OrganisationFacts};
+use ledger::{Ledger, MonthlyLimit, OrganisationFacts};
 use metering::{BillingZone, OrgId};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::{Connection as _, Row as _, SqliteConnection};
+use tokio_util::task::TaskTracker;
 
 use crate::{Books, now};
 
@@ -84,10 +85,21 @@ async fn start_up_updates_what_the_settings_name_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_given_id_wins_over_the_name() {
-    let books = Books::new().await;
-    let facts =
-        OrganisationFacts { id: Some(OrgId::new("company-abc-001")), ..OrganisationFacts::none(now()) };
-    let organisation = books.ledger.ensure_organisation(facts).await.unwrap();
-    assert_eq!(organisation.id.as_str(), "company-abc-001");
+async fn a_file_belongs_to_one_organisation() {
+    let named = |folder: &std::path::Path, id: &str| {
+        let mut options = crate::options(folder.join("usage.db"), &TaskTracker::new());
+        options.organisation.id = Some(OrgId::new(id));
+        options
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let options = named(folder.path(), "company-abc-001");
+    let (ledger, stopped) = Ledger::open(&options).await.unwrap();
+    assert_eq!(ledger.organisation().id.as_str(), "company-abc-001", "a given id wins over the name");
+    // Asking for nothing in particular does not change whose file it is.
+    ledger.ensure_organisation(OrganisationFacts::none(now())).await.unwrap();
+    assert_eq!(ledger.organisation().id.as_str(), "company-abc-001");
+    drop(ledger);
+    stopped.await.unwrap();
+    let error = Ledger::open(&named(folder.path(), "company-xyz-002")).await.unwrap_err();
+    assert!(error.to_string().contains("company-abc-001, not to company-xyz-002"), "{error}");
 }
