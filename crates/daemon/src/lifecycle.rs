@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use upkeep::{Alarms, Upkeep};
 
-use crate::listener;
+use crate::listener::{self, Ends};
 
 /// How long calls under way may take to end after the program was told to stop. Docker's `stop_grace_period` must
 /// be longer.
@@ -55,8 +55,8 @@ struct Parts {
 pub enum Ended {
     /// As it was told to.
     Stopped,
-    /// A failed fsync: the process must end, the restart heals.
-    FailedFsync,
+    /// Without its ledger, by a failed fsync or a fault: the process must end at once, the restart heals.
+    LedgerLost,
 }
 
 /// Why a sidecar could not start. Nothing was changed that a later start would not find and continue.
@@ -139,19 +139,17 @@ impl Daemon {
     pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Ended {
         tokio::select! {
             () = stop => {}
-            stopped = &mut self.writer_stopped => {
-                if stopped == Ok(Stopped::FailedFsync) {
-                    tracing::error!("data may not have reached the disk; the program ends and the restart heals");
-                    return Ended::FailedFsync;
-                }
-            }
+            stopped = &mut self.writer_stopped => return lost(stopped.ok()),
         }
         self.drain().await;
-        Ended::Stopped
+        match self.writer_stopped.try_recv() {
+            Ok(Stopped::FailedFsync) => lost(Some(Stopped::FailedFsync)),
+            _ => Ended::Stopped,
+        }
     }
 
     /// Takes nothing new in, lets calls under way end, and writes down the rest.
-    async fn drain(self) {
+    async fn drain(&self) {
         self.stopping.cancel();
         self.calls.close();
         self.clients.close();
@@ -199,10 +197,11 @@ impl Daemon {
             admin_token: parts.settings.usage_admin_token.clone(),
             clock: parts.clock.clone(),
             stopping: self.stopping.clone(),
+            poll_interval: parts.settings.poll_interval,
         });
         // The health check must be heard while calls drain, so this listener stops with them, not before.
-        let (stop, tasks) = (self.give_up.clone(), self.others.clone());
-        self.others.spawn(listener::serve(listener, router, stop, tasks));
+        let ends = Ends { stop: self.give_up.clone(), give_up: self.give_up.clone() };
+        self.others.spawn(listener::serve(listener, router, ends, self.others.clone()));
     }
 
     fn start_road(&self, listener: TcpListener, parts: Parts) {
@@ -223,8 +222,8 @@ impl Daemon {
             call_left_open: alarms.call_left_open,
             key_learned: alarms.poll_now,
         });
-        let (stop, tasks) = (self.stopping.clone(), self.clients.clone());
-        self.clients.spawn(listener::serve(listener, router, stop, tasks));
+        let ends = Ends { stop: self.stopping.clone(), give_up: self.give_up.clone() };
+        self.clients.spawn(listener::serve(listener, router, ends, self.clients.clone()));
     }
 }
 
@@ -233,6 +232,15 @@ impl Daemon {
 pub fn choose_tls_provider() {
     // Only the first call in a process chooses; later ones find it chosen.
     let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The ledger's writer has ended although nobody stopped it.
+fn lost(why: Option<Stopped>) -> Ended {
+    tracing::error!(
+        ?why,
+        "what was written may not have reached the disk; the program ends, the restart heals"
+    );
+    Ended::LedgerLost
 }
 
 async fn bind(name: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

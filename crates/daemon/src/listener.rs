@@ -26,25 +26,32 @@ const HEADERS: usize = 64;
 /// Bytes of a request's head.
 const HEAD_BYTES: usize = 64 * 1024;
 
+/// How long bytes may stay unacknowledged, or the client's window closed, before the system drops the connection.
+const UNREAD_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// Pause after the system refused a connection, most often for want of descriptors.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
+/// When a listener ends.
+#[derive(Clone)]
+pub(crate) struct Ends {
+    /// Nothing new is taken in; what is under way may end.
+    pub(crate) stop: CancellationToken,
+    /// What is still under way is dropped.
+    pub(crate) give_up: CancellationToken,
+}
+
 /// Answers connections with `router` until `stop`; requests under way then end in peace.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-) {
+pub(crate) async fn serve(listener: TcpListener, router: Router, ends: Ends, tasks: TaskTracker) {
     let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &room) => accepted,
-            () = stop.cancelled() => return,
+            () = ends.stop.cancelled() => return,
         };
         match accepted {
             Ok((stream, permit)) => {
-                let connection = connection(stream, router.clone(), stop.clone());
+                let connection = connection(stream, router.clone(), ends.clone());
                 tasks.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -66,10 +73,12 @@ async fn accept(
     let (stream, _) = listener.accept().await?;
     // Chunks of a stream are small and must not wait for one another.
     stream.set_nodelay(true)?;
+    // A client that does not read closes its window, and a write to it would wait for ever.
+    socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_TIMEOUT))?;
     Ok((stream, permit))
 }
 
-async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn connection(stream: TcpStream, router: Router, ends: Ends) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -79,9 +88,12 @@ async fn connection(stream: TcpStream, router: Router, stop: CancellationToken) 
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = ends.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection => ended,
+                () = ends.give_up.cancelled() => return,
+            }
         }
     };
     if let Err(error) = ended {

@@ -6,7 +6,7 @@ use daemon::{LoggingError, StartError};
 use ledger::OpenError;
 use settings::Invalid;
 
-/// An internal failure that a restart heals: a failed fsync.
+/// An internal failure that a restart heals: a failed fsync, a writer that has ended.
 pub(crate) const SOFTWARE: u8 = 70;
 
 /// Somebody else has the database.

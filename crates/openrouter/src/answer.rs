@@ -1,12 +1,13 @@
 //! The tap: reads along with an answer and never touches its bytes.
 
 use jiff::Timestamp;
-use metering::{CostSource, Report};
+use metering::{CostSource, Report, plausible_instant};
 
 use crate::lines::Lines;
 use crate::usage::{Facts, read_facts};
 
-/// Longest plain body that is read along. A longer one passes through; its cost comes from `/generation`.
+/// Longest plain body that is read along. A longer one passes through; its cost comes from `/generation`, if the
+/// head told its id.
 const LONGEST_BODY_BYTES: usize = 16 * 1024 * 1024;
 
 /// Reads along with one answer.
@@ -109,7 +110,7 @@ impl Told {
     fn add(&mut self, facts: Facts) {
         self.generation_id = self.generation_id.take().or(facts.generation_id);
         if let Some(second) = facts.created.and_then(|second| i64::try_from(second).ok()) {
-            self.created_at = self.created_at.or(Timestamp::from_second(second).ok());
+            self.created_at = self.created_at.or(plausible_instant(second));
         }
         self.report.model = facts.model.or(self.report.model.take());
         self.report.provider = facts.provider.or(self.report.provider.take());

@@ -7,7 +7,7 @@ use serde::Deserialize;
 /// The names of the models on offer, by canonical slug. `GET /generation` tells a model by that slug
 /// (`anthropic/claude-4.5-sonnet-20250929`), which people never asked for and no price list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Catalogue {
+pub(crate) struct Catalogue {
     names: HashMap<String, Vec<String>>,
 }
 
@@ -24,8 +24,7 @@ struct Model {
 
 impl Catalogue {
     /// The name for `slug`: `asked` where that is one of its names, else its first; `None` for an unknown slug.
-    #[must_use]
-    pub fn name_of(&self, slug: &str, asked: &str) -> Option<&str> {
+    pub(crate) fn name_of(&self, slug: &str, asked: &str) -> Option<&str> {
         let names = self.names.get(slug)?;
         names.iter().find(|name| *name == asked).or_else(|| names.first()).map(String::as_str)
     }

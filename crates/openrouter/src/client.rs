@@ -1,11 +1,15 @@
 //! The client: one pool of connections, no redirects, no retries, no proxies from the environment, no
 //! decompression. A completion that was sent must never be sent again by a library.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+use jiff::{SignedDuration, Timestamp};
+use metering::{Report, booked_model};
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
 
 use crate::catalogue::{Catalogue, read_catalogue};
 use crate::generation::{GenerationAnswer, read_generation};
@@ -19,6 +23,13 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Longest answer to a question. The whole list of models is about 2 MB.
 const LONGEST_ANSWER_BYTES: usize = 32 * 1024 * 1024;
+
+/// How long the names of the models are kept; new models come daily. A list that could not be had is not asked
+/// for again before that either.
+const CATALOGUE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long an entry waits for the names of the models.
+const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How `OpenRouter` is reached.
 #[derive(Debug, Clone)]
@@ -36,6 +47,14 @@ pub struct ClientOptions {
 pub struct Client {
     http: reqwest::Client,
     options: ClientOptions,
+    catalogue: Arc<Mutex<KeptCatalogue>>,
+}
+
+/// The names of the models as last told.
+#[derive(Debug, Default)]
+struct KeptCatalogue {
+    catalogue: Catalogue,
+    asked_at: Timestamp,
 }
 
 /// The client could not be made.
@@ -65,10 +84,13 @@ impl Client {
             .retry(reqwest::retry::never())
             .no_proxy()
             .user_agent(concat!("mai-usage/", env!("CARGO_PKG_VERSION")))
+            // One connection a call: with HTTP/2 all calls would share one, its limit of streams and its window,
+            // and leaving a stream would not close anything.
+            .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .build()?;
-        Ok(Self { http, options })
+        Ok(Self { http, options, catalogue: Arc::default() })
     }
 
     /// Sends a completion and answers with the head, the body still to come. `headers` are what the caller may
@@ -94,26 +116,34 @@ impl Client {
             .map_err(|error| describe(&error))
     }
 
-    /// Asks for a free list (`models`, with its query) and answers with its status, content type and body.
-    ///
-    /// # Errors
-    /// [`UpstreamError`] where no whole answer came.
-    pub async fn list(
+    /// The report with the name its model is asked for by instead of a slug, where the list of models can be had and
+    /// knows it. Without that one model would have two rows: responses and records name it differently.
+    pub async fn with_known_name(
         &self,
-        path_and_query: &str,
-        key: Option<&SecretString>,
-    ) -> Result<(http::StatusCode, Option<HeaderValue>, Bytes), UpstreamError> {
-        self.ask(path_and_query, key).await
-    }
-
-    /// The models on offer: the canonical slug of each and the name it is asked for by.
-    ///
-    /// # Errors
-    /// [`UpstreamError`] where no whole list came.
-    pub async fn catalogue(&self, key: &SecretString) -> Result<Catalogue, UpstreamError> {
-        let (status, _, body) = self.ask("models", Some(key)).await?;
-        let read = if status == http::StatusCode::OK { read_catalogue(&body) } else { None };
-        read.ok_or_else(|| UpstreamError::Broken(format!("no list of models, HTTP status {status}")))
+        mut report: Report,
+        asked: &str,
+        key: &SecretString,
+        now: Timestamp,
+    ) -> Report {
+        let Some(served) =
+            report.model.as_deref().filter(|served| booked_model(asked, Some(served)) != asked)
+        else {
+            return report;
+        };
+        let mut kept = self.catalogue.lock().await;
+        if now.duration_since(kept.asked_at) >= CATALOGUE_KEPT_FOR {
+            kept.asked_at = now;
+            let list = tokio::time::timeout(CATALOGUE_TIMEOUT, self.get("models", key)).await;
+            if let Ok(Ok((http::StatusCode::OK, _, body))) = list {
+                kept.catalogue = read_catalogue(&body).unwrap_or_default();
+            } else {
+                tracing::warn!("the list of models cannot be had; the names of the last one are used");
+            }
+        }
+        if let Some(name) = kept.catalogue.name_of(served, asked) {
+            report.model = Some(name.to_owned());
+        }
+        report
     }
 
     /// What `OpenRouter` billed for `generation_id`.
@@ -126,7 +156,7 @@ impl Client {
         key: &SecretString,
     ) -> Result<GenerationAnswer, UpstreamError> {
         let query: String = percent_encode(generation_id);
-        let (status, _, body) = self.ask(&format!("generation?id={query}"), Some(key)).await?;
+        let (status, _, body) = self.get(&format!("generation?id={query}"), key).await?;
         Ok(match status.as_u16() {
             200 => read_generation(&body),
             404 => GenerationAnswer::NotFound,
@@ -139,7 +169,7 @@ impl Client {
     /// # Errors
     /// [`UpstreamError`] where no whole answer came.
     pub async fn key(&self, key: &SecretString) -> Result<KeyAnswer, UpstreamError> {
-        let (status, _, body) = self.ask("key", Some(key)).await?;
+        let (status, _, body) = self.get("key", key).await?;
         Ok(match status.as_u16() {
             200 => read_key(&body),
             401 | 403 => KeyAnswer::Rejected,
@@ -147,20 +177,22 @@ impl Client {
         })
     }
 
-    async fn ask(
+    /// Asks a free question and answers with its status, content type and body.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] where no whole answer came.
+    pub async fn get(
         &self,
         path_and_query: &str,
-        key: Option<&SecretString>,
+        key: &SecretString,
     ) -> Result<(http::StatusCode, Option<HeaderValue>, Bytes), UpstreamError> {
-        let mut request = self
+        let request = self
             .http
             .get(self.url(path_and_query))
             .headers(self.own_headers())
             .header(header::ACCEPT, "application/json")
-            .timeout(QUESTION_TIMEOUT);
-        if let Some(key) = key {
-            request = request.bearer_auth(key.expose_secret());
-        }
+            .timeout(QUESTION_TIMEOUT)
+            .bearer_auth(key.expose_secret());
         let mut response = request.send().await.map_err(|error| describe(&error))?;
         let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
         let mut body = Vec::new();
@@ -193,7 +225,12 @@ fn describe(error: &reqwest::Error) -> UpstreamError {
         innermost = source;
     }
     let words = if error.is_timeout() { "timed out".to_owned() } else { innermost.to_string() };
-    if error.is_connect() { UpstreamError::Unreachable(words) } else { UpstreamError::Broken(words) }
+    // A request that could not even be made was not sent.
+    if error.is_connect() || error.is_builder() {
+        UpstreamError::Unreachable(words)
+    } else {
+        UpstreamError::Broken(words)
+    }
 }
 
 /// Everything but letters, digits and `-_.~` as `%XX`.

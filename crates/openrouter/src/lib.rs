@@ -13,7 +13,6 @@ mod lines;
 mod usage;
 
 pub use answer::{AnswerReader, Told};
-pub use catalogue::Catalogue;
 pub use client::{Client, ClientError, ClientOptions, UpstreamError};
 pub use generation::GenerationAnswer;
 pub use key::{KeyAnswer, KeyCounter, hash_of_key};

@@ -9,11 +9,15 @@ use jiff::{SignedDuration, Timestamp};
 use ledger::{CallId, Ending, GenerationKnown, LeaveOpen, NewCall, Settle, Settled, WriteError};
 use metering::{Cost, Settlement};
 use openrouter::Told;
+use secrecy::SecretString;
 
-use crate::{CALL_TIMEOUT, Road};
+use crate::Road;
 
 /// How long after a call was left open `/generation` is asked first.
 const FIRST_ASK: SignedDuration = SignedDuration::from_secs(2);
+
+/// How long a call may be under way, with room to spare: until then nobody else asks about it.
+const UNDER_WAY_FOR: SignedDuration = SignedDuration::from_mins(75);
 
 /// Between two tries of a write that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -40,7 +44,7 @@ pub(crate) enum End {
 
 impl End {
     /// The word in the database.
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Complete => "complete",
             Self::ClientLeft => "client-left",
@@ -56,19 +60,21 @@ impl End {
 pub(crate) struct Books {
     road: Arc<Road>,
     call_id: CallId,
+    model_asked: String,
+    key: SecretString,
     generation_id: Option<String>,
 }
 
 impl Books {
     /// W1.
-    pub(crate) async fn admit(road: Arc<Road>, call: NewCall) -> Result<Self, WriteError> {
-        let (call_id, asker) = (call.id, call.asker.clone());
+    pub(crate) async fn admit(road: Arc<Road>, call: NewCall, key: SecretString) -> Result<Self, WriteError> {
+        let (call_id, model_asked, asker) = (call.id, call.model.clone(), call.asker.clone());
         let admission = road.options.ledger.admit(call).await?;
         if admission.first_of_user {
             let (user_id, external_user) = (asker.user_id, asker.external_user);
             tracing::info!(%user_id, %external_user, "Auto-learning: first call of this user");
         }
-        Ok(Self { road, call_id, generation_id: None })
+        Ok(Self { road, call_id, model_asked, key, generation_id: None })
     }
 
     /// W2, as long as a client can be expected to wait; false where it could not be written.
@@ -79,13 +85,11 @@ impl Books {
 
     /// W2; false where it never will be written.
     pub(crate) async fn know_generation(&mut self, generation_id: String, status: StatusCode) -> bool {
-        // While the call is under way nobody else asks about it.
-        let longest = SignedDuration::try_from(CALL_TIMEOUT).unwrap_or(SignedDuration::ZERO);
         let known = GenerationKnown {
             call_id: self.call_id,
             generation_id: generation_id.clone(),
             http_status: status.as_u16(),
-            next_ask_at: later(self.now(), longest),
+            next_ask_at: later(self.now(), UNDER_WAY_FOR),
         };
         self.generation_id = Some(generation_id);
         self.written(|| self.road.options.ledger.know_generation(known.clone())).await.is_some()
@@ -93,7 +97,11 @@ impl Books {
 
     /// W3: settles the call if its cost was told, else leaves it to `/generation`, else to the operator.
     pub(crate) async fn close(self, end: End, told: Told, status: StatusCode) {
-        let known = Settlement::of(told.report);
+        let upstream = &self.road.options.upstream;
+        let report = upstream.with_known_name(told.report, &self.model_asked, &self.key, self.now()).await;
+        let known = Settlement::of(report);
+        // An answer that is nothing but an error is most likely not billed; `/generation` is asked.
+        let outcome = if told.is_error && known.cost().is_none() { "answer-error" } else { end.as_str() };
         match (known.cost(), &self.generation_id) {
             (Some((_, cost)), _) => {
                 warn_if_rounded(cost);
@@ -101,7 +109,7 @@ impl Books {
                 let settle = Settle {
                     call_id: self.call_id,
                     settlement: known,
-                    outcome: Some(end.as_str()),
+                    outcome: Some(outcome),
                     http_status: Some(status.as_u16()),
                     created_at: told.created_at,
                     zone: organisation.zone.clone(),
@@ -109,10 +117,10 @@ impl Books {
                 };
                 self.settle(settle).await;
             }
-            (None, Some(_)) => self.leave_open(end.as_str(), Some(known)).await,
+            (None, Some(_)) => self.leave_open(outcome, Some(known)).await,
             (None, None) => {
                 let note = "the answer told neither a generation id nor a cost".to_owned();
-                self.orphan(end.as_str(), note, Some(status)).await;
+                self.orphan(outcome, note, Some(status)).await;
             }
         }
     }

@@ -10,12 +10,13 @@ use ledger::{Asker, CallId, NewCall};
 use metering::{ExternalUser, UserId};
 use open_webui::Identity;
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::ReceiverStream;
 use uuid::NoContext;
 
+use crate::body::RequestBody;
+use crate::client::Head;
 use crate::edit::{self, Edited};
 use crate::refusal::Refusal;
-use crate::relay::{Head, Relay};
+use crate::relay::Relay;
 use crate::route::{BodyKind, Endpoint};
 use crate::{Road, body, caller};
 
@@ -28,10 +29,11 @@ pub(crate) async fn answer(
 ) -> Result<Response, Refusal> {
     let key = caller::key_for(&road, headers).await?;
     let in_flight = road.in_flight.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;
-    let received = body::read(headers, body, &road.body_memory).await?;
+    let RequestBody { bytes, memory } = body::read(headers, body, &road.body_memory).await?;
     let now = road.options.clock.now();
     let asker = asker(&road, headers, now);
-    let edited = set_user(endpoint, headers, &received.bytes, asker.external_user.as_str())?;
+    let edited = set_user(endpoint, headers, &bytes, asker.external_user.as_str())?;
+    drop(bytes);
     let organisation = road.options.ledger.organisation();
     let call = NewCall {
         id: call_id(now),
@@ -48,7 +50,7 @@ pub(crate) async fn answer(
         call,
         headers: crate::headers::to_upstream(headers),
         body: edited.body,
-        body_memory: received.memory,
+        body_memory: memory,
         key,
         to_client,
         in_flight,
@@ -58,12 +60,12 @@ pub(crate) async fn answer(
     match head.await {
         Ok(Ok(head)) => Ok(respond(head)),
         Ok(Err(refusal)) => Err(refusal),
-        Err(_) => Err(Refusal::Stopping),
+        Err(_) => Err(Refusal::Stopped),
     }
 }
 
 fn respond(head: Head) -> Response {
-    let mut response = Response::new(Body::from_stream(ReceiverStream::new(head.body)));
+    let mut response = Response::new(Body::new(head.body));
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     response

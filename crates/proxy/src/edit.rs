@@ -122,7 +122,7 @@ pub(crate) fn set_user_in_form(body: &Bytes, boundary: &str, user: &str) -> Resu
     for part in parts(body, delimiter.as_bytes()) {
         let Some(end) = memmem::find(part, b"\r\n\r\n") else { continue };
         let (head, content) = part.split_at(end);
-        match field_name(head) {
+        match field_name(head)? {
             Some(name) if name == "user" => return Err(Refusal::NotForm("it has a part `user` of its own")),
             Some(name) if name == "model" => {
                 let content = content.get(4..).unwrap_or_default();
@@ -141,12 +141,25 @@ fn parts<'a>(body: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u
     starts.into_iter().zip(ends).filter_map(move |(start, end)| body.get(start + delimiter.len()..end))
 }
 
-/// The `name` in a part's `Content-Disposition`.
-fn field_name(head: &[u8]) -> Option<String> {
-    let head = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let line = head.lines().find(|line| line.starts_with("content-disposition:"))?;
-    let value = line.split(';').find_map(|parameter| parameter.trim().strip_prefix("name="))?;
-    Some(value.trim_matches('"').to_owned())
+/// The `name` in a part's `Content-Disposition`. Only the plain form is passed on: what two readers may read in two
+/// ways could hide a second user.
+fn field_name(head: &[u8]) -> Result<Option<String>, Refusal> {
+    const RULE: &str = "a part's name is not in its plain form, name=\"…\"";
+    let head = std::str::from_utf8(head).map_err(|_| Refusal::NotForm(RULE))?;
+    let is_disposition = |line: &&str| line.to_ascii_lowercase().starts_with("content-disposition");
+    let mut dispositions = head.split("\r\n").filter(is_disposition);
+    let Some(line) = dispositions.next() else { return Ok(None) };
+    let names: Vec<&str> = line
+        .split(';')
+        .map(str::trim)
+        .filter(|parameter| parameter.to_ascii_lowercase().starts_with("name"))
+        .collect();
+    let [parameter] = names.as_slice() else { return Err(Refusal::NotForm(RULE)) };
+    let quoted = parameter.strip_prefix("name=\"").and_then(|rest| rest.strip_suffix('"'));
+    match quoted.filter(|name| !name.contains(['"', '\\'])) {
+        Some(name) if dispositions.next().is_none() => Ok(Some(name.to_ascii_lowercase())),
+        _ => Err(Refusal::NotForm(RULE)),
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +230,18 @@ mod tests {
         let own = "--B\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\norg_user_1\r\n";
         assert_eq!(edited.body, format!("{own}{form}"));
         assert!(set_user_in_form(&edited.body, "B", "other").is_err());
+        for disposition in [
+            "name = \"user\"",
+            "name=user",
+            "name*=UTF-8''user",
+            "name=\"us\\er\"",
+            "name=\"a\"; name=\"user\"",
+            "x",
+        ] {
+            let part =
+                format!("--B\r\nContent-Disposition: form-data; {disposition}\r\n\r\nevil\r\n--B--\r\n");
+            assert!(set_user_in_form(&Bytes::from(part), "B", "other").is_err(), "{disposition}");
+        }
         assert!(set_user_in_form(&Bytes::from("x"), "B", "other").is_err());
     }
 }

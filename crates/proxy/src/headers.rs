@@ -17,9 +17,11 @@ const TO_UPSTREAM: [&str; 9] = [
 ];
 
 /// Response headers that a client may use.
-const TO_CLIENT: [&str; 15] = [
+const TO_CLIENT: [&str; 16] = [
     "cache-control",
     "content-disposition",
+    // Not asked for; but an answer that is encoded all the same must say so.
+    "content-encoding",
     "content-type",
     "cf-ray",
     "retry-after",

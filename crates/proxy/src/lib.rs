@@ -8,6 +8,7 @@ mod body;
 mod books;
 mod call;
 mod caller;
+mod client;
 mod edit;
 mod headers;
 mod lists;
@@ -96,7 +97,10 @@ async fn handle(State(road): State<Arc<Road>>, request: Request) -> Response {
     match outcome {
         Ok(response) => response,
         Err(refusal) => {
-            body::discard(&mut body).await;
+            // A client that asks first (`Expect: 100-continue`) has sent nothing and need not.
+            if !parts.headers.contains_key(http::header::EXPECT) {
+                body::discard(&mut body).await;
+            }
             refusal.into_response()
         }
     }

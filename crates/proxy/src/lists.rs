@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 
@@ -10,6 +11,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use jiff::{SignedDuration, Timestamp};
+use openrouter::UpstreamError;
 use tokio::sync::Mutex;
 
 use crate::Road;
@@ -18,6 +20,15 @@ use crate::refusal::Refusal;
 
 /// How long a list counts as fresh; `OpenRouter`'s own `max-age`.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(120);
+
+/// How long a stale list is served before OpenRouter is tried again.
+const STALE_FOR: SignedDuration = SignedDuration::from_secs(30);
+
+/// How long a list may take. Open `WebUI` gives up after ten seconds.
+const PATIENCE: Duration = Duration::from_secs(9);
+
+/// How long it may take where an older one can be served instead.
+const PATIENCE_WITH_A_STALE_ONE: Duration = Duration::from_secs(3);
 
 /// Lists that are kept. There are as many as spellings of a query.
 const KEPT_LISTS: usize = 32;
@@ -32,7 +43,8 @@ pub(crate) struct Lists {
 struct List {
     content_type: Option<HeaderValue>,
     body: Bytes,
-    fetched_at: Timestamp,
+    /// Until then it is not asked for again.
+    good_until: Timestamp,
 }
 
 /// Answers with the list.
@@ -45,23 +57,28 @@ pub(crate) async fn answer(
     let slot = road.lists.slot(path_and_query).await;
     let mut kept = slot.lock().await;
     let now = road.options.clock.now();
-    if let Some(list) = kept.as_ref().filter(|list| now.duration_since(list.fetched_at) < FRESH_FOR) {
+    if let Some(list) = kept.as_ref().filter(|list| now < list.good_until) {
         return Ok(list.response());
     }
-    let refusal = match road.options.upstream.list(path_and_query, Some(&key)).await {
+    let patience = if kept.is_some() { PATIENCE_WITH_A_STALE_ONE } else { PATIENCE };
+    let asked = tokio::time::timeout(patience, road.options.upstream.get(path_and_query, &key)).await;
+    let asked = asked.unwrap_or_else(|_| Err(UpstreamError::Broken("it took too long".to_owned())));
+    let good_until = now.checked_add(FRESH_FOR).unwrap_or(Timestamp::MAX);
+    let refusal = match asked {
         Ok((StatusCode::OK, content_type, body)) if is_json(content_type.as_ref()) => {
-            let list = List { content_type, body, fetched_at: now };
+            let list = List { content_type, body, good_until };
             return Ok(kept.insert(list).response());
         }
         // What OpenRouter itself refuses (an unknown model) is passed on and not kept.
         Ok((status, content_type, body)) if status.is_client_error() && is_json(content_type.as_ref()) => {
-            return Ok(List { content_type, body, fetched_at: now }.response_with(status));
+            return Ok(List { content_type, body, good_until }.response_with(status));
         }
         Ok((status, ..)) => Refusal::NotAnApiAnswer(status),
         Err(error) => Refusal::Unreachable(error),
     };
-    match kept.as_ref() {
+    match kept.as_mut() {
         Some(list) => {
+            list.good_until = now.checked_add(STALE_FOR).unwrap_or(Timestamp::MAX);
             tracing::warn!(path = path_and_query, "OpenRouter's list cannot be had; the last one is served");
             Ok(list.response())
         }
@@ -77,7 +94,9 @@ impl Lists {
     async fn slot(&self, path_and_query: &str) -> Arc<Mutex<Option<List>>> {
         let mut kept = self.kept.lock().await;
         if !kept.contains_key(path_and_query) && kept.len() >= KEPT_LISTS {
-            kept.clear();
+            // The list that every chat begins with stays; of the others any may go.
+            let other = kept.keys().find(|path| *path != "models").cloned();
+            other.and_then(|path| kept.remove(&path));
         }
         kept.entry(path_and_query.to_owned()).or_default().clone()
     }

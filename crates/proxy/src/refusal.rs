@@ -53,8 +53,10 @@ pub(crate) enum Refusal {
     NoHead,
     #[error("OpenRouter answered {0} with something that is not JSON; try again")]
     NotAnApiAnswer(StatusCode),
-    #[error("the service is stopping; nothing was sent, try again")]
-    Stopping,
+    #[error(
+        "the service stopped before OpenRouter began to answer; if it was charged, it will be accounted for"
+    )]
+    Stopped,
 }
 
 impl Refusal {
@@ -71,7 +73,7 @@ impl Refusal {
             | Self::Busy
             | Self::NotRecorded(_)
             | Self::AnswerNotRecorded
-            | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoHead => StatusCode::GATEWAY_TIMEOUT,
             Self::NotAnApiAnswer(status) if status.is_client_error() || status.is_server_error() => *status,
             Self::KeyNotChecked(_) | Self::Unreachable(_) | Self::Broken(_) | Self::NotAnApiAnswer(_) => {

@@ -3,21 +3,20 @@
 //! with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, header};
 use ledger::NewCall;
 use openrouter::{AnswerReader, UpstreamError};
 use secrecy::SecretString;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::books::{Books, End};
+use crate::client::{Head, ToClient, refuse};
 use crate::refusal::Refusal;
-use crate::{CALL_TIMEOUT, HEAD_TIMEOUT, Road, SILENCE_TIMEOUT, UNREAD_TIMEOUT, headers};
-
-/// Pieces of an answer that wait for the client.
-const WAITING_PIECES: usize = 16;
+use crate::{CALL_TIMEOUT, HEAD_TIMEOUT, Road, SILENCE_TIMEOUT, headers};
 
 /// Most of an answer that is held back while its generation id is not known. An answer without one that is
 /// longer passes on; its call becomes an orphan unless its end tells the cost.
@@ -26,12 +25,11 @@ const HELD_BYTES: usize = 16 * 1024 * 1024;
 /// Longest error body that is passed on.
 const LONGEST_ERROR_BYTES: usize = 1024 * 1024;
 
-/// What a client gets of an answer.
-pub(crate) struct Head {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: mpsc::Receiver<std::io::Result<Bytes>>,
-}
+/// How long the whole body of an error may take.
+const ERROR_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Longest generation id that is believed.
+const LONGEST_ID: usize = 128;
 
 /// A call on its way.
 pub(crate) struct Relay {
@@ -52,126 +50,122 @@ struct Answer {
     deadline: Instant,
 }
 
-/// The near end of the client's body; `None` once the client has left.
-struct ToClient(Option<mpsc::Sender<std::io::Result<Bytes>>>);
-
 impl Relay {
     /// The whole call.
     pub(crate) async fn run(self) {
         let Self { road, call, headers, body, body_memory, key, to_client, in_flight } = self;
-        let endpoint = call.endpoint;
-        let books = match Books::admit(road.clone(), call).await {
+        let (endpoint, deadline) = (call.endpoint, Instant::now() + CALL_TIMEOUT);
+        let books = match Books::admit(road.clone(), call, key.clone()).await {
             Ok(books) => books,
-            Err(error) => {
-                // Nobody listening: the client left before anything was sent.
-                let _ = to_client.send(Err(Refusal::NotRecorded(error)));
-                return;
-            }
+            Err(error) => return refuse(to_client, Refusal::NotRecorded(error)),
         };
+        if to_client.is_closed() {
+            return books.void("client-left", "the client left before it was sent".to_owned(), None).await;
+        }
         let sent = timeout(HEAD_TIMEOUT, road.options.upstream.post(endpoint, headers, body, &key));
         let head = tokio::select! {
             head = sent => Some(head),
-            () = road.options.give_up.cancelled() => None,
+            () = books.given_up() => None,
         };
         drop(body_memory);
         match head {
             Some(Ok(Ok(response))) if response.status().is_success() => {
-                relay(books, response, to_client).await;
+                relay(books, Answer::new(response, deadline), to_client).await;
             }
             Some(Ok(Ok(response))) => pass_error_on(books, response, to_client).await,
-            Some(Ok(Err(error))) => without_head(books, error, to_client).await,
-            Some(Err(_)) => no_head(books, "no-head", Refusal::NoHead, to_client).await,
-            None => no_head(books, "stopped", Refusal::Stopping, to_client).await,
+            Some(Ok(Err(error @ UpstreamError::Unreachable(_)))) => {
+                let note = error.to_string();
+                refuse(to_client, Refusal::Unreachable(error));
+                books.void("unreachable", note, None).await;
+            }
+            Some(Ok(Err(error @ UpstreamError::Broken(_)))) => {
+                no_head(books, error.to_string(), Refusal::Broken(error), to_client).await;
+            }
+            Some(Err(_)) => no_head(books, "no answer began".to_owned(), Refusal::NoHead, to_client).await,
+            None => {
+                no_head(books, "the program had to end".to_owned(), Refusal::Stopped, to_client).await;
+            }
         }
         drop(in_flight);
     }
 }
 
-async fn without_head(books: Books, error: UpstreamError, to_client: oneshot::Sender<Result<Head, Refusal>>) {
-    match error {
-        UpstreamError::Unreachable(_) => {
-            books.void("unreachable", error.to_string(), None).await;
-            let _ = to_client.send(Err(Refusal::Unreachable(error)));
-        }
-        UpstreamError::Broken(_) => {
-            books.orphan("no-head", error.to_string(), None).await;
-            let _ = to_client.send(Err(Refusal::Broken(error)));
-        }
-    }
-}
-
+/// It was sent, and no head came. The client need not wait until that is written down.
 async fn no_head(
     books: Books,
-    outcome: &'static str,
+    note: String,
     refusal: Refusal,
     to_client: oneshot::Sender<Result<Head, Refusal>>,
 ) {
-    books.orphan(outcome, "it was sent and no answer began".to_owned(), None).await;
-    let _ = to_client.send(Err(refusal));
+    refuse(to_client, refusal);
+    books.orphan("no-head", note, None).await;
 }
 
 /// Passes an error of the upstream on. A generation id on it is no proof of a charge, nor of none: `/generation`
 /// is asked.
 async fn pass_error_on(
-    books: Books,
+    mut books: Books,
     mut response: reqwest::Response,
     to_client: oneshot::Sender<Result<Head, Refusal>>,
 ) {
     let status = response.status();
+    let generation_id = generation_header(&response);
+    if let Some(generation_id) = &generation_id {
+        books.know_generation_in_time(generation_id, status).await;
+    }
     let passed = headers::to_client(response.headers());
-    let body = read_error(&mut response).await;
-    match generation_header(&response) {
+    let body = read_error(&mut response, &books).await;
+    drop(response);
+    let kind = passed.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let is_page = kind.is_empty() || kind.starts_with("text/html");
+    if is_page || status.is_redirection() {
+        refuse(to_client, Refusal::NotAnApiAnswer(status));
+    } else {
+        let mut client = ToClient::begin(to_client, status, passed);
+        client.pass(body).await;
+        client.finish();
+    }
+    match generation_id {
         Some(generation_id) => {
-            let mut books = books;
+            // Told twice it is written once; the first time may have been too slow.
             books.know_generation(generation_id, status).await;
             books.leave_open("http-error", None).await;
         }
         None if status.is_server_error() => {
-            books
-                .orphan("http-error", format!("HTTP status {status} without a generation id"), Some(status))
-                .await;
+            let note = format!("HTTP status {status} without a generation id");
+            books.orphan("http-error", note, Some(status)).await;
         }
         None => books.void("http-error", format!("refused with HTTP status {status}"), Some(status)).await,
     }
-    let kind = passed.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let is_page = kind.is_empty() || kind.starts_with("text/html");
-    let answer = if is_page || status.is_redirection() {
-        Err(Refusal::NotAnApiAnswer(status))
-    } else {
-        let (sender, receiver) = mpsc::channel(1);
-        // The channel is new and has room for one.
-        let _ = sender.try_send(Ok(body));
-        Ok(Head { status, headers: passed, body: receiver })
-    };
-    let _ = to_client.send(answer);
 }
 
 /// The body of an error, as far as it comes.
-async fn read_error(response: &mut reqwest::Response) -> Bytes {
+async fn read_error(response: &mut reqwest::Response, books: &Books) -> Bytes {
     let mut body = Vec::new();
-    while let Ok(Ok(Some(piece))) = timeout(SILENCE_TIMEOUT, response.chunk()).await {
-        if body.len() + piece.len() > LONGEST_ERROR_BYTES {
-            break;
+    let reading = async {
+        while let Ok(Some(piece)) = response.chunk().await {
+            if body.len() + piece.len() > LONGEST_ERROR_BYTES {
+                break;
+            }
+            body.extend_from_slice(&piece);
         }
-        body.extend_from_slice(&piece);
+    };
+    tokio::select! {
+        _ = timeout(ERROR_TIMEOUT, reading) => {}
+        () = books.given_up() => {}
     }
     body.into()
 }
 
 fn generation_header(response: &reqwest::Response) -> Option<String> {
     let id = response.headers().get("x-generation-id")?.to_str().ok()?.trim();
-    (!id.is_empty() && id.len() <= 128).then(|| id.to_owned())
+    (!id.is_empty() && id.len() <= LONGEST_ID).then(|| id.to_owned())
 }
 
 /// Passes a 2xx answer on and settles the call.
-async fn relay(
-    mut books: Books,
-    response: reqwest::Response,
-    to_client: oneshot::Sender<Result<Head, Refusal>>,
-) {
-    let (status, passed) = (response.status(), headers::to_client(response.headers()));
-    let in_header = generation_header(&response);
-    let mut answer = Answer::new(response);
+async fn relay(mut books: Books, mut answer: Answer, to_client: oneshot::Sender<Result<Head, Refusal>>) {
+    let (status, passed) = (answer.response.status(), headers::to_client(answer.response.headers()));
+    let in_header = generation_header(&answer.response);
     let (mut held, mut end) = (Vec::new(), None);
     if in_header.is_none() {
         end = answer.hold_until_id_known(&mut held, &books).await;
@@ -180,43 +174,45 @@ async fn relay(
     if let Some(generation_id) = generation_id
         && !books.know_generation_in_time(&generation_id, status).await
     {
-        let _ = to_client.send(Err(Refusal::AnswerNotRecorded));
         drop(answer);
+        refuse(to_client, Refusal::AnswerNotRecorded);
         books.know_generation(generation_id, status).await;
         books.leave_open("not-recorded", None).await;
         return;
     }
-    let mut client = match end {
-        Some(End::UpstreamCut) => {
-            let error = UpstreamError::Broken("it was cut".to_owned());
-            let _ = to_client.send(Err(Refusal::Broken(error)));
-            ToClient(None)
-        }
-        _ => ToClient::begin(to_client, status, passed),
-    };
-    for piece in held {
-        client.pass(piece).await;
-    }
     let end = match end {
-        Some(end) => end,
-        None => answer.pass_on(&mut client, &books).await,
+        // It broke off while nothing had been passed on: the client can be told in words.
+        Some(end) if end != End::Complete => {
+            refuse(to_client, Refusal::Broken(UpstreamError::Broken(end.as_str().to_owned())));
+            end
+        }
+        end => {
+            let mut client = ToClient::begin(to_client, status, passed);
+            for piece in held {
+                client.pass(piece).await;
+            }
+            let end = match end {
+                Some(end) => end,
+                None => answer.pass_on(&mut client, &books).await,
+            };
+            if end == End::Complete {
+                client.finish();
+            }
+            end
+        }
     };
-    if end == End::Complete {
-        client.finish();
-    } else {
-        client.break_off().await;
-    }
     answer.reader.finish();
     let told = answer.reader.told().clone();
+    // This closes the connection of an answer that did not end, which is what stops its bill.
     drop(answer);
     books.close(end, told, status).await;
 }
 
 impl Answer {
-    fn new(response: reqwest::Response) -> Self {
+    fn new(response: reqwest::Response, deadline: Instant) -> Self {
         let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let reader = AnswerReader::new(content_type);
-        Self { reader, response, deadline: Instant::now() + CALL_TIMEOUT }
+        Self { response, reader, deadline }
     }
 
     /// Reads into `held` until the generation id is known; answers the end if that comes first.
@@ -272,47 +268,6 @@ impl Answer {
             Ok(Err(_)) => Err(End::UpstreamCut),
             Err(_) if Instant::now() >= self.deadline => Err(End::TooLong),
             Err(_) => Err(End::Silent),
-        }
-    }
-}
-
-impl ToClient {
-    fn begin(
-        to_client: oneshot::Sender<Result<Head, Refusal>>,
-        status: StatusCode,
-        headers: HeaderMap,
-    ) -> Self {
-        let (sender, body) = mpsc::channel(WAITING_PIECES);
-        let there = to_client.send(Ok(Head { status, headers, body })).is_ok();
-        Self(there.then_some(sender))
-    }
-
-    /// Passes a piece on, unless the client has left or does not read.
-    async fn pass(&mut self, piece: Bytes) {
-        if let Some(sender) = &self.0
-            && sender.send_timeout(Ok(piece), UNREAD_TIMEOUT).await.is_err()
-        {
-            self.0 = None;
-        }
-    }
-
-    /// Resolves when the client has left.
-    async fn left(&self) {
-        if let Some(sender) = &self.0 {
-            sender.closed().await;
-        }
-    }
-
-    /// A whole answer: the client sees a clean end.
-    fn finish(&mut self) {
-        self.0 = None;
-    }
-
-    /// A broken answer: the client must not take it for a whole one.
-    async fn break_off(&mut self) {
-        if let Some(sender) = self.0.take() {
-            let broken = std::io::Error::other("the answer broke off upstream");
-            let _ = sender.send_timeout(Err(broken), UNREAD_TIMEOUT).await;
         }
     }
 }

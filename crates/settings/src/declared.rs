@@ -19,8 +19,8 @@ pub const DECLARED: &[Declared] = &[
         name: "OPENROUTER_API_KEY",
         default: None,
         secret: true,
-        doc: "The organisation's OpenRouter key. Without it the first key that somebody types into Settings → \
-              Connections and that OpenRouter accepts is learned.",
+        doc: "The organisation's OpenRouter key. Without it the key that somebody types into Settings → \
+              Connections is learned if OpenRouter accepts it; the last one counts.",
     },
     Declared {
         name: "OPENROUTER_HOST",

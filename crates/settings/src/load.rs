@@ -1,6 +1,7 @@
 //! Reading the settings from the environment. All problems are told at once.
 
 use std::collections::HashMap;
+use std::env::VarError;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -70,7 +71,19 @@ impl Settings {
     /// # Errors
     /// [`Invalid`] names everything that cannot be used.
     pub fn from_environment() -> Result<Self, Invalid> {
-        Self::load(Environment::default())
+        // Only the declared names: what else is in the environment is nobody's business here, and need not even be text.
+        let mut variables = Vec::new();
+        let mut problems = Vec::new();
+        for Declared { name, .. } in DECLARED {
+            match std::env::var(name) {
+                Ok(value) => variables.push((*name, value)),
+                Err(VarError::NotPresent) => {}
+                Err(VarError::NotUnicode(_)) => {
+                    problems.push(Problem { name, what: "is not UTF-8 text".to_owned() });
+                }
+            }
+        }
+        if problems.is_empty() { Self::from_variables(variables) } else { Err(Invalid(problems)) }
     }
 
     /// Reads `variables` instead of the environment.
@@ -81,12 +94,9 @@ impl Settings {
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, Invalid> {
         let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Self::load(Environment::default().source(Some(variables.collect())))
-    }
-
-    fn load(environment: Environment) -> Result<Self, Invalid> {
+        let environment = Environment::default().source(Some(variables.collect())).ignore_empty(true);
         let loaded = Config::builder()
-            .add_source(environment.ignore_empty(true))
+            .add_source(environment)
             .build()
             .and_then(Config::try_deserialize::<HashMap<String, String>>);
         let values = loaded.map_err(|error| {

@@ -47,7 +47,9 @@ pub(crate) fn next_ask(
     let pause = match pause {
         Some(pause) => *pause,
         None if age < EVERY_POLL_FOR => SignedDuration::ZERO,
-        None if was_error && not_found => return Next::Unbilled,
+        // Only what `OpenRouter` has said counts as said: while it cannot be asked, every poll tries.
+        None if !not_found => SignedDuration::ZERO,
+        None if was_error => return Next::Unbilled,
         None if age < ASKED_FOR => SignedDuration::from_hours(24),
         None => return Next::Never,
     };
@@ -87,6 +89,7 @@ mod tests {
     fn an_error_without_a_record_after_a_day_was_not_billed() {
         assert_eq!(after(100, 23, true, true), pause(0));
         assert_eq!(after(100, 24, true, true), Next::Unbilled);
-        assert_eq!(after(100, 24, true, false), pause(86_400));
+        assert_eq!(after(100, 24, true, false), pause(0));
+        assert_eq!(after(100, 24 * 31, false, false), pause(0));
     }
 }

@@ -11,10 +11,8 @@ pub use schedule::{Alarms, ScheduleError};
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use ledger::Ledger;
 use metering::Clock;
-use openrouter::Catalogue;
 use tokio::sync::Mutex;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -28,8 +26,6 @@ pub struct Upkeep {
     upstream: openrouter::Client,
     clock: Clock,
     pace: Mutex<Interval>,
-    /// The list of models and when it was fetched.
-    catalogue: Mutex<Option<(Timestamp, Catalogue)>>,
 }
 
 impl Upkeep {
@@ -38,7 +34,7 @@ impl Upkeep {
     pub fn new(ledger: Ledger, upstream: openrouter::Client, clock: Clock) -> Self {
         let mut pace = tokio::time::interval(ASK_PACE);
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { ledger, upstream, clock, pace: Mutex::new(pace), catalogue: Mutex::default() }
+        Self { ledger, upstream, clock, pace: Mutex::new(pace) }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The poll: settles what can be settled, then puts our sum beside `OpenRouter`'s.
 
-use ledger::{NewReconciliation, OrganisationFacts, Reconciliation};
+use std::sync::Arc;
+
+use ledger::{NewReconciliation, Organisation, OrganisationFacts, Reconciliation, WriteError};
 use openrouter::{KeyAnswer, hash_of_key};
 use secrecy::ExposeSecret as _;
 
@@ -13,8 +15,7 @@ impl Upkeep {
     /// # Errors
     /// [`UpkeepError`] where the ledger could not be read or written; the next poll catches up.
     pub async fn poll(&self) -> Result<Reconciliation, UpkeepError> {
-        // Another program may have changed the organisation.
-        let organisation = self.ledger.ensure_organisation(OrganisationFacts::none(self.clock.now())).await?;
+        let organisation = self.organisation_as_recorded().await?;
         let settled_calls = self.settle_due(Due::All).await?;
         let polled_at = self.clock.now();
         let (key_usage, error) = match &organisation.api_key {
@@ -38,6 +39,20 @@ impl Upkeep {
         let recorded = self.ledger.record_reconciliation(new).await?;
         tell(&recorded);
         Ok(recorded)
+    }
+}
+
+impl Upkeep {
+    /// The organisation, which another program may have changed. What cannot be understood (a markup of `1,3`) is
+    /// told, and the last that could be is used.
+    async fn organisation_as_recorded(&self) -> Result<Arc<Organisation>, UpkeepError> {
+        match self.ledger.ensure_organisation(OrganisationFacts::none(self.clock.now())).await {
+            Err(WriteError::Refused(why)) => {
+                tracing::error!(why, "the organisation as recorded cannot be used; the last one is");
+                Ok(self.ledger.organisation())
+            }
+            outcome => Ok(outcome?),
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use crate::settle::Due;
 /// Longest sleep between two looks at what is due soon.
 const LONGEST_SLEEP: Duration = Duration::from_mins(5);
 
+/// Shortest sleep between two looks: what is due and cannot be asked must not be looked at in a loop.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(500);
+
 /// Pause after a duty failed, so that a ledger that cannot be read is not asked in a loop.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
@@ -86,6 +89,9 @@ impl Upkeep {
         let next = next_ms.and_then(|next| Timestamp::from_millisecond(next).ok());
         let wait = next.map(|next| next.duration_since(self.clock.now()));
         let wait = wait.map_or(LONGEST_SLEEP, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
-        tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+        // Without a key nobody can be asked, however due it is.
+        let has_key = self.ledger.organisation().api_key.is_some();
+        let wait = if has_key { wait.clamp(SHORTEST_SLEEP, LONGEST_SLEEP) } else { LONGEST_SLEEP };
+        tokio::time::sleep(wait).await;
     }
 }

@@ -1,9 +1,9 @@
 //! The duty to settle: `/generation` is asked about open calls, and what it tells is booked.
 
-use jiff::{SignedDuration, Timestamp};
-use ledger::{Asked, Ending, OpenCall, Settle, Settled};
+use jiff::Timestamp;
+use ledger::{Asked, Ending, OpenCall, Settle, Settled, WriteError};
 use metering::{Report, Settlement};
-use openrouter::GenerationAnswer;
+use openrouter::{GenerationAnswer, UpstreamError};
 use secrecy::SecretString;
 
 use crate::asking::{Next, SOON_ASKS, next_ask};
@@ -12,8 +12,8 @@ use crate::{Upkeep, UpkeepError};
 /// Open calls read at once.
 const PAGE: u32 = 500;
 
-/// How long a list of models is kept. New models come daily.
-const CATALOGUE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
+/// Questions without an answer after which a round ends: `OpenRouter` cannot be reached, and each costs half a minute.
+const UNANSWERED: u32 = 3;
 
 /// Which open calls are asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +31,18 @@ impl Upkeep {
         let fewer_asks_than = if due == Due::Soon { SOON_ASKS } else { u32::MAX };
         // What is due at the start is asked once, however long that takes.
         let as_of = self.clock.now();
-        let mut settled = 0;
+        let (mut settled, mut unanswered) = (0, 0);
         loop {
             let page = self.ledger.reader().due_calls(as_of, fewer_asks_than, PAGE).await?;
             let is_last = page.len() < PAGE as usize;
             for call in page {
                 self.pace.lock().await.tick().await;
-                settled += u64::from(self.ask_about(&call, &key).await?);
+                let answer = self.upstream.generation(&call.generation_id, &key).await;
+                unanswered = if answer.is_err() { unanswered + 1 } else { 0 };
+                settled += u64::from(self.take_in(&call, answer, &key).await?);
+                if unanswered >= UNANSWERED {
+                    return Ok(settled);
+                }
             }
             if is_last {
                 return Ok(settled);
@@ -45,41 +50,40 @@ impl Upkeep {
         }
     }
 
-    /// Asks about one call; true where that settled it.
-    async fn ask_about(&self, call: &OpenCall, key: &SecretString) -> Result<bool, UpkeepError> {
-        let answer = self.upstream.generation(&call.generation_id, key).await;
+    /// Books what was told of one call, or notes that it was not; true where that settled it.
+    async fn take_in(
+        &self,
+        call: &OpenCall,
+        answer: Result<GenerationAnswer, UpstreamError>,
+        key: &SecretString,
+    ) -> Result<bool, UpkeepError> {
         let (note, not_found) = match answer {
             Ok(GenerationAnswer::Known(report)) if report.cost.is_some() => {
-                return self.book(call, self.with_known_name(report, call, key).await).await;
+                let now = self.clock.now();
+                let report = self.upstream.with_known_name(report, &call.model_asked, key, now).await;
+                match self.book(call, report).await {
+                    // One call that contradicts the books must not keep the others from being settled.
+                    Err(WriteError::Refused(why)) => {
+                        tracing::error!(call_id = %call.id, why, "what /generation told cannot be booked");
+                        (format!("cannot be booked: {why}"), true)
+                    }
+                    outcome => return Ok(outcome?),
+                }
             }
             Ok(GenerationAnswer::Known(_)) => ("/generation told no usable cost".to_owned(), false),
             Ok(GenerationAnswer::NotFound) => ("/generation does not know it yet".to_owned(), true),
             Ok(GenerationAnswer::Refused(why)) => (format!("/generation: {why}"), false),
             Err(error) => (error.to_string(), false),
         };
-        self.note_in_vain(call, note, not_found).await?;
+        match self.note_in_vain(call, note, not_found).await {
+            // Somebody else has ended it meanwhile.
+            Err(WriteError::Refused(why)) => tracing::debug!(call_id = %call.id, why, "nothing to note"),
+            outcome => outcome?,
+        }
         Ok(false)
     }
 
-    /// The report with the model's name instead of its slug, where the list of models can be had and knows it.
-    async fn with_known_name(&self, mut report: Report, call: &OpenCall, key: &SecretString) -> Report {
-        let mut kept = self.catalogue.lock().await;
-        let now = self.clock.now();
-        if kept.as_ref().is_none_or(|(fetched_at, _)| now.duration_since(*fetched_at) >= CATALOGUE_KEPT_FOR) {
-            match self.upstream.catalogue(key).await {
-                Ok(catalogue) => *kept = Some((now, catalogue)),
-                Err(error) => tracing::warn!(%error, "models are booked under the names that are known"),
-            }
-        }
-        if let (Some(slug), Some((_, catalogue))) = (&report.model, kept.as_ref())
-            && let Some(name) = catalogue.name_of(slug, &call.model_asked)
-        {
-            report.model = Some(name.to_owned());
-        }
-        report
-    }
-
-    async fn book(&self, call: &OpenCall, report: Report) -> Result<bool, UpkeepError> {
+    async fn book(&self, call: &OpenCall, report: Report) -> Result<bool, WriteError> {
         let settle = Settle {
             call_id: call.id,
             settlement: Settlement::of(report),
@@ -102,29 +106,28 @@ impl Upkeep {
         Ok(matches!(settled, Settled::Booked { .. }))
     }
 
-    async fn note_in_vain(&self, call: &OpenCall, note: String, not_found: bool) -> Result<(), UpkeepError> {
+    async fn note_in_vain(&self, call: &OpenCall, note: String, not_found: bool) -> Result<(), WriteError> {
         let now = self.clock.now();
         let admitted_at = Timestamp::from_millisecond(call.admitted_at_ms).unwrap_or(now);
-        let was_error = call.http_status.is_some_and(|status| status >= 400);
-        let next_ask_at = match next_ask(call.asks.saturating_add(1), admitted_at, was_error, not_found, now)
-        {
-            Next::At(at) => Some(at),
-            Next::Never => {
-                tracing::warn!(call_id = %call.id, "never told its cost; `reconcile` can price it");
-                None
-            }
-            Next::Unbilled => {
-                let note = "an HTTP error without a generation record after a day".to_owned();
-                let ending = Ending {
-                    call_id: call.id,
-                    outcome: "http-error",
-                    note,
-                    http_status: None,
-                    closed_at: now,
-                };
-                return Ok(self.ledger.void(ending).await?);
-            }
-        };
-        Ok(self.ledger.note_asked(Asked { call_id: call.id, note, next_ask_at }).await?)
+        let next_ask_at =
+            match next_ask(call.asks.saturating_add(1), admitted_at, call.was_error, not_found, now) {
+                Next::At(at) => Some(at),
+                Next::Never => {
+                    tracing::warn!(call_id = %call.id, "never told its cost; `reconcile` can price it");
+                    None
+                }
+                Next::Unbilled => {
+                    let note = "an HTTP error without a generation record after a day".to_owned();
+                    let ending = Ending {
+                        call_id: call.id,
+                        outcome: "http-error",
+                        note,
+                        http_status: None,
+                        closed_at: now,
+                    };
+                    return self.ledger.void(ending).await;
+                }
+            };
+        self.ledger.note_asked(Asked { call_id: call.id, note, next_ask_at }).await
     }
 }

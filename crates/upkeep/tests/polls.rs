@@ -183,7 +183,8 @@ async fn the_sums_are_compared_and_a_bypass_is_seen() {
     office.left_open(Knobs::default()).await;
     let poll = office.upkeep.poll().await.unwrap();
     assert_eq!((poll.difference_pico_usd, poll.warning), (Some(0), None));
-    // Somebody uses the key without the sidecar.
+    // Somebody uses the key without the sidecar, for more than a rounding.
+    office.simulator.set_knobs(Knobs { true_cost: Some("0.25".into()), ..Knobs::default() });
     charged_by_the_simulator(&office.simulator.base_url()).await;
     office.advance(POLL);
     let poll = office.upkeep.poll().await.unwrap();

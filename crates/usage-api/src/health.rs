@@ -19,6 +19,9 @@ use crate::UsageApi;
 /// How long a probe of the ledger counts: whoever may ask for the health must not be able to make the disk work.
 const PROBE_COUNTS_FOR: Duration = Duration::from_secs(1);
 
+/// So many polls may fail to be made before that is told.
+const POLLS_MISSED: u32 = 3;
+
 /// A write to the ledger that was made to see whether it can be written.
 pub(crate) struct Probe {
     made_at: Instant,
@@ -122,6 +125,10 @@ async fn last_poll(api: &UsageApi, reasons: &mut Vec<String>) -> Option<LastPoll
         );
     }
     let at = Timestamp::from_millisecond(poll.polled_at_ms).ok();
+    let age = at.and_then(|at| Duration::try_from(api.options.clock.now().duration_since(at)).ok());
+    if age.is_some_and(|age| age > api.options.poll_interval * POLLS_MISSED) {
+        reasons.push("OpenRouter has not been polled for too long; restart the program".to_owned());
+    }
     Some(LastPoll { at, error: poll.error, warning: poll.warning })
 }
 

@@ -10,6 +10,7 @@ mod tracking;
 mod usd;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -29,6 +30,8 @@ pub struct UsageApiOptions {
     pub clock: Clock,
     /// Cancelled when the program is stopping: it is not healthy any more.
     pub stopping: CancellationToken,
+    /// Between two polls.
+    pub poll_interval: Duration,
 }
 
 /// The state behind [`router`].

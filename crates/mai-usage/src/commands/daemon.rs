@@ -23,6 +23,6 @@ pub(crate) async fn run(clock: Clock) -> anyhow::Result<ExitCode> {
     };
     Ok(match daemon.run_until(told_to_stop).await {
         Ended::Stopped => ExitCode::SUCCESS,
-        Ended::FailedFsync => exit::SOFTWARE.into(),
+        Ended::LedgerLost => exit::SOFTWARE.into(),
     })
 }
