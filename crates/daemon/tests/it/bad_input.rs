@@ -141,6 +141,13 @@ async fn upstream_errors_pass_with_status_and_message() {
     let posts = house.simulator.requests().iter().filter(|seen| seen.method == "POST").count();
     assert_eq!(posts, 6, "an upstream error is never retried");
     assert_eq!(house.simulator.truth(), []);
+    // A user whose calls were all refused is known, and has used nothing.
+    let path = "/api/v1/usage-tracking/my-organization/usage-by-user";
+    let report: Value = house.usage(path).send().await.unwrap().json().await.unwrap();
+    let users = report.get("user_usage").unwrap();
+    assert_eq!(users.get(0).unwrap().get("user_id").unwrap(), "anna");
+    assert_eq!(users.get(0).unwrap().get("total_requests").unwrap(), 0);
+    assert_eq!(users.get(0).unwrap().get("last_activity").unwrap(), &Value::Null);
 }
 
 #[tokio::test]

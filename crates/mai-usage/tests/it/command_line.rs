@@ -38,3 +38,13 @@ fn usage_errors_exit_with_2() {
     check(&mai_usage(&[], &[]), 2, &["Usage", "daemon", "demo"]);
     check(&mai_usage(&["demon"], &[]), 2, &["demo"]);
 }
+
+#[test]
+fn the_demonstration_ends_with_books_that_are_the_bill() {
+    let output = mai_usage(&["demo", "--once"], &[]);
+    check(
+        &output,
+        0,
+        &["Anna Żółć", "anthropic/claude-sonnet-4.5", "To the pico-dollar the same", "curl http://"],
+    );
+}
