@@ -274,10 +274,7 @@ async fn open_ledger(
     let (ledger, stopped) = Ledger::open(&options).await?;
     let orphans = ledger.orphan_interrupted(clock.now()).await?;
     if orphans > 0 {
-        tracing::warn!(
-            orphans,
-            "calls of the last run died before their id was known; `reconcile` can price them"
-        );
+        tracing::warn!(orphans, "calls of the last run died before their id was known: they may be billed");
     }
     Ok((ledger, stopped))
 }

@@ -23,7 +23,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Headers of a request.
 const HEADERS: usize = 64;
 
-/// Bytes of a request's head.
+/// Bytes of a head after which nothing more of it is read; what has arrived by then may be a little more.
 const HEAD_BYTES: usize = 64 * 1024;
 
 /// How long bytes may stay unacknowledged, or the client's window closed, before the system drops the connection.

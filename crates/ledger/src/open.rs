@@ -66,6 +66,8 @@ impl Ledger {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
+            // The writer does it itself: SQLite's own would swallow a failed fsync.
+            .pragma("wal_autocheckpoint", "0")
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let database = |source| OpenError::Database { path: path.clone(), source };

@@ -107,7 +107,7 @@ pub struct Reconciliation {
     pub our_cost_pico_usd: i64,
     /// `OpenRouter`'s counter of the key; `None` where it could not be read.
     pub key_usage_pico_usd: Option<i64>,
-    /// How much more the counter has grown than our sum since its first reading.
+    /// How much more the counter has grown than our sum within a day.
     pub difference_pico_usd: Option<i64>,
     /// Calls settled by this poll.
     pub settled_calls: i64,

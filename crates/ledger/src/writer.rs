@@ -19,6 +19,9 @@ const CHANNEL: usize = 4_096;
 /// one's wait short.
 const LARGEST_GROUP: usize = 512;
 
+/// Writes after which the write-ahead log is copied into the database: a few megabytes.
+const WRITES_BETWEEN_CHECKPOINTS: usize = 1_000;
+
 /// One thing to write. It runs inside the group's transaction; failing undoes only itself.
 pub(crate) trait Write: Send + Sync + 'static {
     /// What the caller learns once it is committed.
@@ -106,6 +109,7 @@ pub(crate) fn start(
 
 async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Queued>>) -> Stopped {
     let mut group = Vec::with_capacity(LARGEST_GROUP);
+    let mut since_checkpoint = 0;
     while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
         let committed = commit_group(&mut connection, &mut group).await;
         if let Err(error) = &committed {
@@ -115,11 +119,21 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<d
         }
         let failed_fsync = committed.as_ref().is_err_and(|error| is_failed_fsync(error));
         let committed = committed.map_err(WriteError::Unwritable);
+        since_checkpoint += group.len();
         for write in group.drain(..) {
             write.answer(committed.clone());
         }
         if failed_fsync {
             return Stopped::FailedFsync;
+        }
+        if since_checkpoint >= WRITES_BETWEEN_CHECKPOINTS {
+            since_checkpoint = 0;
+            if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await {
+                tracing::warn!(%error, "the write-ahead log could not be copied into the database; it grows");
+                if is_failed_fsync(&error) {
+                    return Stopped::FailedFsync;
+                }
+            }
         }
     }
     Stopped::Closed

@@ -18,7 +18,7 @@ struct List {
 
 #[derive(Deserialize)]
 struct Model {
-    id: String,
+    id: Option<String>,
     canonical_slug: Option<String>,
 }
 
@@ -34,8 +34,8 @@ pub(crate) fn read_catalogue(body: &[u8]) -> Option<Catalogue> {
     let list: List = serde_json::from_slice(body).ok()?;
     let mut names: HashMap<String, Vec<String>> = HashMap::new();
     for model in list.data {
-        if let Some(slug) = model.canonical_slug {
-            names.entry(slug).or_default().push(model.id);
+        if let (Some(slug), Some(id)) = (model.canonical_slug, model.id) {
+            names.entry(slug).or_default().push(id);
         }
     }
     Some(Catalogue { names })

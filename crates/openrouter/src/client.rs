@@ -24,9 +24,11 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest answer to a question. The whole list of models is about 2 MB.
 const LONGEST_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
-/// How long the names of the models are kept; new models come daily. A list that could not be had is not asked
-/// for again before that either.
+/// How long the names of the models are kept; new models come daily.
 const CATALOGUE_KEPT_FOR: SignedDuration = SignedDuration::from_hours(1);
+
+/// How long a list that could not be had is not asked for again.
+const CATALOGUE_PAUSE: SignedDuration = SignedDuration::from_secs(30);
 
 /// How long an entry waits for the names of the models.
 const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -54,7 +56,7 @@ pub struct Client {
 #[derive(Debug, Default)]
 struct KeptCatalogue {
     catalogue: Catalogue,
-    asked_at: Timestamp,
+    ask_again_at: Timestamp,
 }
 
 /// The client could not be made.
@@ -131,13 +133,21 @@ impl Client {
             return report;
         };
         let mut kept = self.catalogue.lock().await;
-        if now.duration_since(kept.asked_at) >= CATALOGUE_KEPT_FOR {
-            kept.asked_at = now;
+        if now >= kept.ask_again_at {
             let list = tokio::time::timeout(CATALOGUE_TIMEOUT, self.get("models", key)).await;
-            if let Ok(Ok((http::StatusCode::OK, _, body))) = list {
-                kept.catalogue = read_catalogue(&body).unwrap_or_default();
-            } else {
-                tracing::warn!("the list of models cannot be had; the names of the last one are used");
+            let read = match list {
+                Ok(Ok((http::StatusCode::OK, _, body))) => read_catalogue(&body),
+                _ => None,
+            };
+            let good_for = if read.is_some() { CATALOGUE_KEPT_FOR } else { CATALOGUE_PAUSE };
+            kept.ask_again_at = now.checked_add(good_for).unwrap_or(Timestamp::MAX);
+            match read {
+                Some(catalogue) => kept.catalogue = catalogue,
+                None => {
+                    tracing::warn!(
+                        "the list of models cannot be had; models keep the names they are told by"
+                    );
+                }
             }
         }
         if let Some(name) = kept.catalogue.name_of(served, asked) {

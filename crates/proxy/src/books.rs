@@ -153,7 +153,7 @@ impl Books {
 
     /// It may be billed, and nobody can ask what for.
     pub(crate) async fn orphan(&self, outcome: &'static str, note: String, status: Option<StatusCode>) {
-        tracing::warn!(call_id = %self.call_id, outcome, note, "a call became an orphan; `reconcile` can price it");
+        tracing::warn!(call_id = %self.call_id, outcome, note, "a call became an orphan: it may be billed, and its id is not known");
         let ending = self.ending(outcome, note, status);
         self.written(|| self.road.options.ledger.orphan(ending.clone())).await;
     }

@@ -120,8 +120,12 @@ pub(crate) fn set_user_in_form(body: &Bytes, boundary: &str, user: &str) -> Resu
     }
     let mut model = String::new();
     for part in parts(body, delimiter.as_bytes()) {
-        let Some(end) = memmem::find(part, b"\r\n\r\n") else { continue };
-        let (head, content) = part.split_at(end);
+        if part.starts_with(b"--") {
+            break;
+        }
+        let (head, content) = memmem::find(part, b"\r\n\r\n")
+            .and_then(|end| part.split_at_checked(end))
+            .ok_or(Refusal::NotForm("a part has no head"))?;
         match field_name(head)? {
             Some(name) if name == "user" => return Err(Refusal::NotForm("it has a part `user` of its own")),
             Some(name) if name == "model" => {
@@ -144,22 +148,34 @@ fn parts<'a>(body: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u
 /// The `name` in a part's `Content-Disposition`. Only the plain form is passed on: what two readers may read in two
 /// ways could hide a second user.
 fn field_name(head: &[u8]) -> Result<Option<String>, Refusal> {
-    const RULE: &str = "a part's name is not in its plain form, name=\"…\"";
+    const RULE: &str = "a part's head is not in its plain form, Content-Disposition: form-data; name=\"…\"";
     let head = std::str::from_utf8(head).map_err(|_| Refusal::NotForm(RULE))?;
-    let is_disposition = |line: &&str| line.to_ascii_lowercase().starts_with("content-disposition");
-    let mut dispositions = head.split("\r\n").filter(is_disposition);
+    let lines: Vec<&str> = head.split("\r\n").collect();
+    if lines.iter().any(|line| line.contains(['\r', '\n']) || line.starts_with([' ', '\t'])) {
+        return Err(Refusal::NotForm(RULE));
+    }
+    let is_disposition = |line: &&&str| line.to_ascii_lowercase().starts_with("content-disposition");
+    let mut dispositions = lines.iter().filter(is_disposition);
     let Some(line) = dispositions.next() else { return Ok(None) };
-    let names: Vec<&str> = line
-        .split(';')
-        .map(str::trim)
-        .filter(|parameter| parameter.to_ascii_lowercase().starts_with("name"))
-        .collect();
-    let [parameter] = names.as_slice() else { return Err(Refusal::NotForm(RULE)) };
-    let quoted = parameter.strip_prefix("name=\"").and_then(|rest| rest.strip_suffix('"'));
+    let mut names = parameters(line).into_iter().filter(|text| text.to_ascii_lowercase().starts_with("name"));
+    let quoted = names.next().and_then(|name| name.strip_prefix("name=\"")?.strip_suffix('"'));
     match quoted.filter(|name| !name.contains(['"', '\\'])) {
-        Some(name) if dispositions.next().is_none() => Ok(Some(name.to_ascii_lowercase())),
+        Some(name) if names.next().is_none() && dispositions.next().is_none() => {
+            Ok(Some(name.to_ascii_lowercase()))
+        }
         _ => Err(Refusal::NotForm(RULE)),
     }
+}
+
+/// What stands between the semicolons of a header, those within quotes apart.
+fn parameters(line: &str) -> Vec<&str> {
+    let mut in_quotes = false;
+    line.split(|character| {
+        in_quotes ^= character == '"';
+        character == ';' && !in_quotes
+    })
+    .map(str::trim)
+    .collect()
 }
 
 #[cfg(test)]
@@ -242,6 +258,17 @@ mod tests {
                 format!("--B\r\nContent-Disposition: form-data; {disposition}\r\n\r\nevil\r\n--B--\r\n");
             assert!(set_user_in_form(&Bytes::from(part), "B", "other").is_err(), "{disposition}");
         }
+        for head in [
+            "X: y\nContent-Disposition: form-data; name=\"user\"",
+            "Content-Disposition: form-data;\r\n name=\"user\"",
+        ] {
+            let part = format!("--B\r\n{head}\r\n\r\nevil\r\n--B--\r\n");
+            assert!(set_user_in_form(&Bytes::from(part), "B", "other").is_err(), "{head}");
+        }
+        let no_head = "--B\nContent-Disposition: form-data; name=\"user\"\n\nevil\n--B--\n";
+        assert!(set_user_in_form(&Bytes::from(no_head), "B", "other").is_err());
+        let file = "--B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a; name list.mp3\"\r\n\r\nABC\r\n--B--\r\n";
+        assert!(set_user_in_form(&Bytes::from(file), "B", "other").is_ok());
         assert!(set_user_in_form(&Bytes::from("x"), "B", "other").is_err());
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -21,7 +20,7 @@ use crate::refusal::Refusal;
 /// How long a list counts as fresh; `OpenRouter`'s own `max-age`.
 const FRESH_FOR: SignedDuration = SignedDuration::from_secs(120);
 
-/// How long a stale list is served before OpenRouter is tried again.
+/// How long a stale list is served before `OpenRouter` is tried again.
 const STALE_FOR: SignedDuration = SignedDuration::from_secs(30);
 
 /// How long a list may take. Open `WebUI` gives up after ten seconds.
@@ -69,12 +68,17 @@ pub(crate) async fn answer(
             let list = List { content_type, body, good_until };
             return Ok(kept.insert(list).response());
         }
-        // What OpenRouter itself refuses (an unknown model) is passed on and not kept.
-        Ok((status, content_type, body)) if status.is_client_error() && is_json(content_type.as_ref()) => {
+        // What `OpenRouter` refuses is passed on and not kept; but a rate limit or a spent budget is no reason to
+        // show no models where some are known.
+        Ok((status, content_type, body))
+            if status.is_client_error()
+                && is_json(content_type.as_ref())
+                && (kept.is_none() || is_about_the_request(status)) =>
+        {
             return Ok(List { content_type, body, good_until }.response_with(status));
         }
         Ok((status, ..)) => Refusal::NotAnApiAnswer(status),
-        Err(error) => Refusal::Unreachable(error),
+        Err(error) => Refusal::NoList(error),
     };
     match kept.as_mut() {
         Some(list) => {
@@ -84,6 +88,11 @@ pub(crate) async fn answer(
         }
         None => Err(refusal),
     }
+}
+
+/// Whether asking again could not help.
+fn is_about_the_request(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
 }
 
 fn is_json(content_type: Option<&HeaderValue>) -> bool {

@@ -47,6 +47,8 @@ pub(crate) enum Refusal {
     AnswerNotRecorded,
     #[error("OpenRouter cannot be reached; nothing was sent and nothing was charged, try again")]
     Unreachable(#[source] UpstreamError),
+    #[error("OpenRouter cannot be asked for this list just now; try again")]
+    NoList(#[source] UpstreamError),
     #[error("OpenRouter's answer broke off before it began; if it was charged, it will be accounted for")]
     Broken(#[source] UpstreamError),
     #[error("OpenRouter did not begin to answer in time; if it was charged, it will be accounted for")]
@@ -76,10 +78,17 @@ impl Refusal {
             | Self::Stopped => StatusCode::SERVICE_UNAVAILABLE,
             Self::NoHead => StatusCode::GATEWAY_TIMEOUT,
             Self::NotAnApiAnswer(status) if status.is_client_error() || status.is_server_error() => *status,
-            Self::KeyNotChecked(_) | Self::Unreachable(_) | Self::Broken(_) | Self::NotAnApiAnswer(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::KeyNotChecked(_)
+            | Self::Unreachable(_)
+            | Self::NoList(_)
+            | Self::Broken(_)
+            | Self::NotAnApiAnswer(_) => StatusCode::BAD_GATEWAY,
         }
+    }
+
+    /// Whether the call was sent, so that trying again may cost twice.
+    const fn may_be_charged(&self) -> bool {
+        matches!(self, Self::AnswerNotRecorded | Self::Broken(_) | Self::NoHead | Self::Stopped)
     }
 
     /// OpenAI's word for the kind of error.
@@ -94,7 +103,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = self.status();
+        let (status, may_be_charged) = (self.status(), self.may_be_charged());
         if status.is_server_error() {
             let cause = std::error::Error::source(&self).map(ToString::to_string);
             tracing::warn!(status = status.as_u16(), cause, "refused: {self}");
@@ -105,7 +114,10 @@ impl IntoResponse for Refusal {
             "message": self.to_string(), "type": self.kind(), "param": null, "code": status.as_u16(),
         });
         let mut response = (status, Json(serde_json::json!({ "error": error }))).into_response();
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if may_be_charged {
+            // OpenAI's clients would otherwise try again by themselves, and the user would pay twice.
+            response.headers_mut().insert("x-should-retry", HeaderValue::from_static("false"));
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
         }
         response

@@ -114,7 +114,7 @@ async fn pass_error_on(
         books.know_generation_in_time(generation_id, status).await;
     }
     let passed = headers::to_client(response.headers());
-    let body = read_error(&mut response, &books).await;
+    let (body, is_whole) = read_error(&mut response, &books).await;
     drop(response);
     let kind = passed.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_page = kind.is_empty() || kind.starts_with("text/html");
@@ -123,7 +123,9 @@ async fn pass_error_on(
     } else {
         let mut client = ToClient::begin(to_client, status, passed);
         client.pass(body).await;
-        client.finish();
+        if is_whole {
+            client.finish();
+        }
     }
     match generation_id {
         Some(generation_id) => {
@@ -139,22 +141,25 @@ async fn pass_error_on(
     }
 }
 
-/// The body of an error, as far as it comes.
-async fn read_error(response: &mut reqwest::Response, books: &Books) -> Bytes {
+/// The body of an error as far as it comes, and whether that is all of it.
+async fn read_error(response: &mut reqwest::Response, books: &Books) -> (Bytes, bool) {
     let mut body = Vec::new();
     let reading = async {
-        while let Ok(Some(piece)) = response.chunk().await {
-            if body.len() + piece.len() > LONGEST_ERROR_BYTES {
-                break;
+        loop {
+            match response.chunk().await {
+                Ok(Some(piece)) if body.len() + piece.len() <= LONGEST_ERROR_BYTES => {
+                    body.extend_from_slice(&piece);
+                }
+                Ok(Some(_)) | Err(_) => return false,
+                Ok(None) => return true,
             }
-            body.extend_from_slice(&piece);
         }
     };
-    tokio::select! {
-        _ = timeout(ERROR_TIMEOUT, reading) => {}
-        () = books.given_up() => {}
-    }
-    body.into()
+    let is_whole = tokio::select! {
+        read = timeout(ERROR_TIMEOUT, reading) => read.unwrap_or(false),
+        () = books.given_up() => false,
+    };
+    (body.into(), is_whole)
 }
 
 fn generation_header(response: &reqwest::Response) -> Option<String> {

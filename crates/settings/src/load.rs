@@ -205,7 +205,7 @@ fn base_url(text: &str) -> Result<String, &'static str> {
     let trimmed = text.trim_end_matches('/');
     let uri: http::Uri = trimmed.parse().map_err(|_| RULE)?;
     let known_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-    if !known_scheme || uri.host().is_none_or(str::is_empty) || uri.query().is_some() {
+    if !known_scheme || uri.host().is_none_or(str::is_empty) || text.contains(['?', '#']) {
         return Err(RULE);
     }
     Ok(trimmed.to_owned())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::settle::Due;
 /// Longest sleep between two looks at what is due soon.
 const LONGEST_SLEEP: Duration = Duration::from_mins(5);
 
-/// Shortest sleep between two looks: what is due and cannot be asked must not be looked at in a loop.
+/// Shortest sleep between two looks at what is due soon.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(500);
 
 /// Pause after a duty failed, so that a ledger that cannot be read is not asked in a loop.
@@ -67,10 +68,15 @@ impl Upkeep {
 
     /// Does one duty after the other as they become due, for ever.
     async fn follow(&self, alarms: &Alarms) {
+        let mut asked_at = Instant::now();
         loop {
             let outcome = tokio::select! {
                 () = alarms.poll_now.notified() => self.poll().await.map(drop),
-                () = self.until_next_ask() => self.settle_due(Due::Soon).await.map(drop),
+                () = self.until_next_ask(asked_at) => {
+                    let asked = self.settle_due(Due::Soon).await.map(drop);
+                    asked_at = Instant::now();
+                    asked
+                }
                 () = alarms.call_left_open.notified() => Ok(()),
             };
             if let Err(error) = outcome {
@@ -80,8 +86,9 @@ impl Upkeep {
         }
     }
 
-    /// Resolves when the next open call is due to be asked about.
-    async fn until_next_ask(&self) {
+    /// Resolves when the next open call is due to be asked about, but not at once after `asked_at`: what is due and
+    /// cannot be asked must not be looked at in a loop.
+    async fn until_next_ask(&self, asked_at: Instant) {
         let next_ms = self.ledger.reader().next_due_at_ms(SOON_ASKS).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "cannot see which calls are due");
             None
@@ -91,7 +98,7 @@ impl Upkeep {
         let wait = wait.map_or(LONGEST_SLEEP, |wait| Duration::try_from(wait).unwrap_or(Duration::ZERO));
         // Without a key nobody can be asked, however due it is.
         let has_key = self.ledger.organisation().api_key.is_some();
-        let wait = if has_key { wait.clamp(SHORTEST_SLEEP, LONGEST_SLEEP) } else { LONGEST_SLEEP };
-        tokio::time::sleep(wait).await;
+        let wait = if has_key { wait.min(LONGEST_SLEEP) } else { LONGEST_SLEEP };
+        tokio::time::sleep_until((Instant::now() + wait).max(asked_at + SHORTEST_SLEEP)).await;
     }
 }

@@ -1,10 +1,13 @@
 //! The duty to settle: `/generation` is asked about open calls, and what it tells is booked.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use ledger::{Asked, Ending, OpenCall, Settle, Settled, WriteError};
 use metering::{Report, Settlement};
 use openrouter::{GenerationAnswer, UpstreamError};
 use secrecy::SecretString;
+use tokio::time::Instant;
 
 use crate::asking::{Next, SOON_ASKS, next_ask};
 use crate::{Upkeep, UpkeepError};
@@ -14,6 +17,9 @@ const PAGE: u32 = 500;
 
 /// Questions without an answer after which a round ends: `OpenRouter` cannot be reached, and each costs half a minute.
 const UNANSWERED: u32 = 3;
+
+/// Longest round. Who was asked goes to the end of the line, so the next round goes on where this one ends.
+const LONGEST_ROUND: Duration = Duration::from_mins(5);
 
 /// Which open calls are asked about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +38,7 @@ impl Upkeep {
         // What is due at the start is asked once, however long that takes.
         let as_of = self.clock.now();
         let (mut settled, mut unanswered) = (0, 0);
+        let enough = Instant::now() + LONGEST_ROUND;
         loop {
             let page = self.ledger.reader().due_calls(as_of, fewer_asks_than, PAGE).await?;
             let is_last = page.len() < PAGE as usize;
@@ -40,7 +47,7 @@ impl Upkeep {
                 let answer = self.upstream.generation(&call.generation_id, &key).await;
                 unanswered = if answer.is_err() { unanswered + 1 } else { 0 };
                 settled += u64::from(self.take_in(&call, answer, &key).await?);
-                if unanswered >= UNANSWERED {
+                if unanswered >= UNANSWERED || Instant::now() >= enough {
                     return Ok(settled);
                 }
             }
@@ -65,7 +72,7 @@ impl Upkeep {
                     // One call that contradicts the books must not keep the others from being settled.
                     Err(WriteError::Refused(why)) => {
                         tracing::error!(call_id = %call.id, why, "what /generation told cannot be booked");
-                        (format!("cannot be booked: {why}"), true)
+                        (format!("cannot be booked: {why}"), false)
                     }
                     outcome => return Ok(outcome?),
                 }
@@ -113,7 +120,7 @@ impl Upkeep {
             match next_ask(call.asks.saturating_add(1), admitted_at, call.was_error, not_found, now) {
                 Next::At(at) => Some(at),
                 Next::Never => {
-                    tracing::warn!(call_id = %call.id, "never told its cost; `reconcile` can price it");
+                    tracing::warn!(call_id = %call.id, "/generation never told its cost; it stays open");
                     None
                 }
                 Next::Unbilled => {

@@ -115,7 +115,15 @@ async fn can_write(api: &UsageApi) -> bool {
 }
 
 async fn last_poll(api: &UsageApi, reasons: &mut Vec<String>) -> Option<LastPoll> {
-    let poll = api.options.ledger.reader().last_reconciliation().await.ok()??;
+    let poll = api.options.ledger.reader().last_reconciliation().await.ok()?;
+    let at = poll.as_ref().and_then(|poll| Timestamp::from_millisecond(poll.polled_at_ms).ok());
+    // A program that was stopped for long polls at its start; only since then can a poll be missing.
+    let since = at.unwrap_or(api.started_at).max(api.started_at);
+    let silence = Duration::try_from(api.options.clock.now().duration_since(since)).unwrap_or_default();
+    if silence > api.options.poll_interval * POLLS_MISSED {
+        reasons.push("OpenRouter has not been polled for too long; restart the program".to_owned());
+    }
+    let poll = poll?;
     reasons.extend(poll.error.iter().map(|error| format!("the last poll failed: {error}")));
     if poll.warning.is_some() {
         reasons.push(
@@ -123,11 +131,6 @@ async fn last_poll(api: &UsageApi, reasons: &mut Vec<String>) -> Option<LastPoll
              the sidecar's"
                 .to_owned(),
         );
-    }
-    let at = Timestamp::from_millisecond(poll.polled_at_ms).ok();
-    let age = at.and_then(|at| Duration::try_from(api.options.clock.now().duration_since(at)).ok());
-    if age.is_some_and(|age| age > api.options.poll_interval * POLLS_MISSED) {
-        reasons.push("OpenRouter has not been polled for too long; restart the program".to_owned());
     }
     Some(LastPoll { at, error: poll.error, warning: poll.warning })
 }

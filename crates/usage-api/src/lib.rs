@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use jiff::Timestamp;
 use ledger::Ledger;
 use metering::Clock;
 use secrecy::SecretString;
@@ -38,11 +39,13 @@ pub struct UsageApiOptions {
 struct UsageApi {
     options: UsageApiOptions,
     last_probe: tokio::sync::Mutex<Option<health::Probe>>,
+    started_at: Timestamp,
 }
 
 /// The routes of the usage listener.
 pub fn router(options: UsageApiOptions) -> Router {
-    let api = Arc::new(UsageApi { options, last_probe: tokio::sync::Mutex::default() });
+    let started_at = options.clock.now();
+    let api = Arc::new(UsageApi { options, last_probe: tokio::sync::Mutex::default(), started_at });
     Router::new()
         .route("/health", get(health::health))
         .nest("/api/v1/usage-tracking/my-organization", tracking::router())

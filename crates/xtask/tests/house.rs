@@ -32,7 +32,21 @@ const NEVER: [(&str, &[&str]); 9] = [
     ("open-webui", &["sqlx", "ledger", "reqwest"]),
     ("ledger", &["axum", "hyper", "reqwest"]),
     ("metering", &["tokio", "sqlx", "reqwest", "axum", "config"]),
-    ("openrouter-sim", &["metering", "openrouter", "ledger"]),
+    (
+        "openrouter-sim",
+        &[
+            "daemon",
+            "ledger",
+            "mai-usage",
+            "metering",
+            "open-webui",
+            "openrouter",
+            "proxy",
+            "settings",
+            "upkeep",
+            "usage-api",
+        ],
+    ),
 ];
 
 /// What each crate of the house depends on, tests and build scripts apart.

@@ -96,7 +96,7 @@ async fn upstream_down() {
     let message = refused(house.chat(false, &json!({})).send().await.unwrap(), 502).await;
     assert!(message.contains("nothing was charged"), "{message}");
     let models = house.http.get(house.url("models")).bearer_auth(TOKEN).send().await.unwrap();
-    assert!(refused(models, 502).await.contains("cannot be reached"));
+    assert!(refused(models, 502).await.contains("cannot be asked for this list"));
     assert_eq!(house.all_settled().await.entries, 0);
     eventually("the health tells", async || {
         let (status, health) = house.health().await;

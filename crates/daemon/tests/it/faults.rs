@@ -10,9 +10,10 @@ async fn a_cut_stream_ends_broken_and_is_priced() {
     let house = House::new().await;
     for bytes in [0, 1, 100, 400, 900] {
         let knobs = json!({ "cut_after_bytes": bytes, "chunks": 30 });
-        // Cut at once, the break may even overtake the head; a clean end is what must never come.
-        if let Ok(answer) = house.chat(true, &knobs).send().await {
-            assert!(answer.bytes().await.is_err(), "cut after {bytes} bytes");
+        // Cut early, the break may even overtake the head; a clean end is what must never come.
+        match house.chat(true, &knobs).send().await {
+            Ok(answer) => assert!(answer.bytes().await.is_err(), "cut after {bytes} bytes"),
+            Err(_) => assert!(bytes < 400, "no head of an answer that was cut after {bytes} bytes"),
         }
     }
     house.assert_books_are_the_bill().await;
@@ -41,11 +42,14 @@ async fn an_error_in_the_middle_is_asked_about() {
 #[tokio::test]
 async fn a_stop_lets_calls_under_way_end() {
     let house = House::new().await;
-    let mut answer = house.chat(true, &json!({ "chunks": 30, "chunk_delay_ms": 30 })).send().await.unwrap();
+    let mut answer = house.chat(true, &json!({ "chunks": 40, "chunk_delay_ms": 50 })).send().await.unwrap();
     answer.chunk().await.unwrap();
-    let proxy = house.running.proxy;
+    let (proxy, usage) = (house.running.proxy, house.running.usage);
     let stopped = TaskTracker::new().spawn(house.running.stop());
     eventually("no new connection", async || tokio::net::TcpStream::connect(proxy).await.is_err()).await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let health = http.get(format!("http://{usage}/health")).send().await.unwrap();
+    assert_eq!(health.status(), 503, "who is stopping is not healthy");
     let mut text = Vec::new();
     while let Some(piece) = answer.chunk().await.unwrap() {
         text.extend_from_slice(&piece);

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod faults;
+mod limits;
 mod lists;
 mod road;
 mod start_up;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use openrouter_sim::DEFAULT_KEY;
 use serde_json::{Value, json};
+use sqlx::{Connection as _, SqliteConnection};
 
 use crate::{House, MODEL, TOKEN, chat_body, eventually};
 
@@ -177,4 +178,26 @@ async fn one_generation_is_booked_once_and_the_clash_is_visible() {
     }
     let verification = house.all_settled().await;
     assert_eq!(verification.entries, 1);
+    let books = crate::database(&house.folder);
+    let mut books = SqliteConnection::connect(&format!("sqlite:{}", books.display())).await.unwrap();
+    let visible: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM calls WHERE state = 'void' AND outcome = 'clash' AND note <> ''",
+    )
+    .fetch_one(&mut books)
+    .await
+    .unwrap();
+    assert_eq!(visible, 1);
+}
+
+#[tokio::test]
+async fn openrouter_is_told_which_application_asks() {
+    let house = House::with(&[("APP_TITLE", "mAI")]).await;
+    house.chat(false, &json!({})).header("cookie", "token=secret").send().await.unwrap();
+    let seen = house.simulator.requests().into_iter().find(|seen| seen.method == "POST").unwrap();
+    let header =
+        |name: &str| seen.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str());
+    assert_eq!(header("http-referer"), Some("https://openwebui.com/"));
+    assert_eq!(header("x-title"), Some("mAI"));
+    assert_eq!(header("accept-encoding"), Some("identity"));
+    assert_eq!(header("cookie"), None);
 }

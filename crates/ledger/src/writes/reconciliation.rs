@@ -1,6 +1,6 @@
 //! A poll is recorded: our sum beside `OpenRouter`'s.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use metering::{OrgId, PicoUsd};
 use sqlx::SqliteConnection;
 
@@ -28,11 +28,22 @@ pub struct NewReconciliation {
 /// A counter that grew this much more than our sum is no rounding of `OpenRouter`'s any more: 0.001 USD.
 const TOLERATED_PICO_USD: i64 = 1_000_000_000;
 
+/// How far back growth is compared: what was found and mended, or missed by a counter that lagged, is over after
+/// that.
+const WINDOW: SignedDuration = SignedDuration::from_hours(24);
+
+/// An earlier poll of the same key.
+struct Earlier {
+    polled_at_ms: i64,
+    our_cost_pico_usd: i64,
+    key_usage_pico_usd: i64,
+    difference_pico_usd: Option<i64>,
+}
+
 /// The state of the ledger at the poll.
 struct Books {
     cost: i64,
     open_calls: i64,
-    under_way: i64,
     orphan_calls: i64,
 }
 
@@ -41,11 +52,9 @@ impl Write for NewReconciliation {
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<Reconciliation, WriteError> {
         let books = read_books(&self.org_id, connection).await?;
-        let difference = self.difference(&books, connection).await?;
-        // Above ours with nothing of ours outstanding: somebody used the key past the sidecar.
-        let nothing_outstanding = books.open_calls + books.under_way + books.orphan_calls == 0;
-        let bypass =
-            nothing_outstanding && difference.is_some_and(|difference| difference > TOLERATED_PICO_USD);
+        let baseline = self.baseline(connection).await?;
+        let difference = self.difference(&books, baseline.as_ref())?;
+        let warning = self.is_bypassed(difference, baseline.as_ref(), connection).await?;
         let row = Reconciliation {
             polled_at_ms: self.polled_at.as_millisecond(),
             our_cost_pico_usd: books.cost,
@@ -54,7 +63,7 @@ impl Write for NewReconciliation {
             settled_calls: i64::try_from(self.settled_calls).unwrap_or(i64::MAX),
             open_calls: books.open_calls,
             orphan_calls: books.orphan_calls,
-            warning: bypass.then(|| "bypass".to_owned()),
+            warning: warning.then(|| "bypass".to_owned()),
             error: self.error.clone(),
         };
         self.insert(&row, connection).await?;
@@ -63,17 +72,30 @@ impl Write for NewReconciliation {
 }
 
 impl NewReconciliation {
-    /// What the key's counter has grown since its first reading, less what our sum has grown since then. The
-    /// counter's start is unknown: a key may have been used before there was a sidecar.
-    async fn difference(
-        &self,
-        books: &Books,
-        connection: &mut SqliteConnection,
-    ) -> Result<Option<i64>, WriteError> {
-        let Some((_, usage)) = &self.key_usage else { return Ok(None) };
+    /// The poll that growth is measured from: the last one before the window, else the first. The counter's own
+    /// start is unknown: a key may have been used before there was a sidecar.
+    async fn baseline(&self, connection: &mut SqliteConnection) -> Result<Option<Earlier>, WriteError> {
         let org_id = self.org_id.as_str();
-        let first = sqlx::query!(
-            "SELECT our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!'
+        let window_began = self.polled_at.checked_sub(WINDOW).unwrap_or(Timestamp::MIN).as_millisecond();
+        let before = sqlx::query_as!(
+            Earlier,
+            "SELECT polled_at_ms, our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!', difference_pico_usd
+             FROM reconciliations
+             WHERE key_hash = ?1 AND org_id = ?2 AND key_usage_pico_usd IS NOT NULL AND polled_at_ms <= ?3
+             ORDER BY id DESC
+             LIMIT 1",
+            self.key_hash,
+            org_id,
+            window_began,
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        if before.is_some() {
+            return Ok(before);
+        }
+        let first = sqlx::query_as!(
+            Earlier,
+            "SELECT polled_at_ms, our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!', difference_pico_usd
              FROM reconciliations
              WHERE key_hash = ?1 AND org_id = ?2 AND key_usage_pico_usd IS NOT NULL
              ORDER BY id
@@ -83,12 +105,53 @@ impl NewReconciliation {
         )
         .fetch_optional(connection)
         .await?;
-        let Some(first) = first else { return Ok(Some(0)) };
-        let difference = (|| {
-            let theirs = usage.pico().checked_sub(first.key_usage_pico_usd)?;
-            theirs.checked_sub(books.cost.checked_sub(first.our_cost_pico_usd)?)
-        })();
+        Ok(first)
+    }
+
+    /// What the key's counter has grown since the baseline, less what our sum has grown.
+    fn difference(&self, books: &Books, baseline: Option<&Earlier>) -> Result<Option<i64>, WriteError> {
+        let Some((_, usage)) = &self.key_usage else { return Ok(None) };
+        let Some(baseline) = baseline else { return Ok(Some(0)) };
+        let theirs = usage.pico().checked_sub(baseline.key_usage_pico_usd);
+        let ours = books.cost.checked_sub(baseline.our_cost_pico_usd);
+        let difference = theirs.zip(ours).and_then(|(theirs, ours)| theirs.checked_sub(ours));
         difference.map(Some).ok_or_else(|| WriteError::refused("the difference is out of range"))
+    }
+
+    /// Whether somebody uses the key past the sidecar: the counter is above ours at two polls running, and no
+    /// call since the baseline could explain it.
+    async fn is_bypassed(
+        &self,
+        difference: Option<i64>,
+        baseline: Option<&Earlier>,
+        connection: &mut SqliteConnection,
+    ) -> Result<bool, WriteError> {
+        let above =
+            |difference: Option<i64>| difference.is_some_and(|difference| difference > TOLERATED_PICO_USD);
+        let Some(baseline) = baseline.filter(|_| above(difference)) else { return Ok(false) };
+        let org_id = self.org_id.as_str();
+        let last = sqlx::query_as!(
+            Earlier,
+            "SELECT polled_at_ms, our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!', difference_pico_usd
+             FROM reconciliations
+             WHERE key_hash = ?1 AND org_id = ?2 AND key_usage_pico_usd IS NOT NULL
+             ORDER BY id DESC
+             LIMIT 1",
+            self.key_hash,
+            org_id,
+        )
+        .fetch_optional(&mut *connection)
+        .await?;
+        let outstanding = sqlx::query_scalar!(
+            "SELECT
+                 (SELECT count(*) FROM calls WHERE state = 'intent' AND admitted_at_ms >= ?1)
+                 + (SELECT count(*) FROM calls WHERE state = 'open' AND admitted_at_ms >= ?1)
+                 + (SELECT count(*) FROM calls WHERE state = 'orphan' AND admitted_at_ms >= ?1) AS 'calls!: i64'",
+            baseline.polled_at_ms,
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(outstanding == 0 && above(last.and_then(|last| last.difference_pico_usd)))
     }
 
     async fn insert(
@@ -129,7 +192,6 @@ async fn read_books(org_id: &OrgId, connection: &mut SqliteConnection) -> Result
         "SELECT
              (SELECT coalesce(sum(cost_pico_usd), 0) FROM daily_usage WHERE org_id = ?1) AS 'cost!: i64',
              (SELECT count(*) FROM calls WHERE state = 'open') AS 'open_calls!: i64',
-             (SELECT count(*) FROM calls WHERE state = 'intent') AS 'under_way!: i64',
              (SELECT count(*) FROM calls WHERE state = 'orphan') AS 'orphan_calls!: i64'",
         org_id,
     )

@@ -206,6 +206,7 @@ async fn compare(truth: &[Charge], seen: &[String], books: &mut SqliteConnection
     let bill_pico: i64 = truth.iter().map(|charge| charge.cost_pico_usd).sum();
     assert_eq!(booked.values().sum::<i64>(), booked_pico, "something is booked that is not on the bill");
     assert_eq!(booked_pico + unbooked_pico, bill_pico);
+    assert!(seen.len() > 100 && unbooked.len() < truth.len(), "the kills found nothing to break");
     let orphans = match_with_orphans(&unbooked, books).await;
     format!(
         "{} charges, {} heads seen, {} booked, {} charges matched with {orphans} orphans, 0 lost, 0 doubled",

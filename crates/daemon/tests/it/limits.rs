@@ -1,0 +1,56 @@
+//! The limits of a listener and of the road.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::{House, eventually};
+
+/// What a raw request is answered with; empty where the connection is closed without a word.
+async fn raw(house: &House, request: &str) -> String {
+    let mut connection = TcpStream::connect(house.running.proxy).await.unwrap();
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::with_capacity(4096);
+    connection.read_buf(&mut answer).await.unwrap_or(0);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn heads_have_a_limit() {
+    let house = House::new().await;
+    let many = "X-H: 1\r\n".repeat(70);
+    let answer = raw(&house, &format!("GET /v1/models HTTP/1.1\r\nHost: x\r\n{many}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let long = format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Long: {}\r\n\r\n", "x".repeat(256 * 1024));
+    let answer = raw(&house, &long).await;
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    let sound = "X-H: 1\r\n".repeat(50);
+    let answer = raw(&house, &format!("GET /v1/models HTTP/1.1\r\nHost: x\r\n{sound}\r\n")).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[tokio::test]
+async fn calls_under_way_have_a_limit() {
+    let house = House::new().await;
+    let slow = json!({ "head_delay_ms": 3_000 });
+    let calls: Vec<_> = (0..proxy::CALLS_IN_FLIGHT).map(|_| house.chat(false, &slow).send()).collect();
+    let all = futures_util::future::join_all(calls);
+    let beyond = async {
+        eventually("all are under way", async || {
+            house.ledger().await.unsettled().await.unwrap().intent
+                == i64::try_from(proxy::CALLS_IN_FLIGHT).unwrap()
+        })
+        .await;
+        tokio::time::timeout(Duration::from_secs(1), house.chat(false, &json!({})).send())
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let (all, beyond) = tokio::join!(all, beyond);
+    assert_eq!(beyond.status(), 503);
+    assert!(beyond.headers().contains_key("retry-after"));
+    assert!(all.iter().all(|answer| answer.as_ref().unwrap().status().is_success()));
+    assert_eq!(house.assert_books_are_the_bill().await.len(), proxy::CALLS_IN_FLIGHT);
+}
