@@ -37,7 +37,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
 
-use crate::writes::unsettled::{Orphan, Void};
+use crate::writes::unsettled::{End, EndedAs};
 
 /// A call's id: UUID v7, made from the instant of its admission.
 pub type CallId = uuid::Uuid;
@@ -106,7 +106,7 @@ impl Ledger {
     /// # Errors
     /// [`WriteError`]: the call is as it was.
     pub async fn orphan(&self, ending: Ending) -> Result<(), WriteError> {
-        self.writer.write(Orphan(ending)).await
+        self.writer.write(End(EndedAs::Orphan, ending)).await
     }
 
     /// Ends a call that is proved unbilled.
@@ -114,7 +114,7 @@ impl Ledger {
     /// # Errors
     /// [`WriteError`]: the call is as it was.
     pub async fn void(&self, ending: Ending) -> Result<(), WriteError> {
-        self.writer.write(Void(ending)).await
+        self.writer.write(End(EndedAs::Void, ending)).await
     }
 
     /// Notes that `/generation` was asked in vain, and when to ask again.

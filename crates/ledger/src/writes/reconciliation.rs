@@ -37,7 +37,6 @@ struct Earlier {
     polled_at_ms: i64,
     our_cost_pico_usd: i64,
     key_usage_pico_usd: i64,
-    difference_pico_usd: Option<i64>,
 }
 
 /// The state of the ledger at the poll.
@@ -79,7 +78,7 @@ impl NewReconciliation {
         let window_began = self.polled_at.checked_sub(WINDOW).unwrap_or(Timestamp::MIN).as_millisecond();
         let before = sqlx::query_as!(
             Earlier,
-            "SELECT polled_at_ms, our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!', difference_pico_usd
+            "SELECT polled_at_ms, our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!'
              FROM reconciliations
              WHERE key_hash = ?1 AND org_id = ?2 AND key_usage_pico_usd IS NOT NULL AND polled_at_ms <= ?3
              ORDER BY id DESC
@@ -95,7 +94,7 @@ impl NewReconciliation {
         }
         let first = sqlx::query_as!(
             Earlier,
-            "SELECT polled_at_ms, our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!', difference_pico_usd
+            "SELECT polled_at_ms, our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!'
              FROM reconciliations
              WHERE key_hash = ?1 AND org_id = ?2 AND key_usage_pico_usd IS NOT NULL
              ORDER BY id
@@ -130,9 +129,8 @@ impl NewReconciliation {
             |difference: Option<i64>| difference.is_some_and(|difference| difference > TOLERATED_PICO_USD);
         let Some(baseline) = baseline.filter(|_| above(difference)) else { return Ok(false) };
         let org_id = self.org_id.as_str();
-        let last = sqlx::query_as!(
-            Earlier,
-            "SELECT polled_at_ms, our_cost_pico_usd, key_usage_pico_usd AS 'key_usage_pico_usd!', difference_pico_usd
+        let last = sqlx::query_scalar!(
+            "SELECT difference_pico_usd
              FROM reconciliations
              WHERE key_hash = ?1 AND org_id = ?2 AND key_usage_pico_usd IS NOT NULL
              ORDER BY id DESC
@@ -151,7 +149,7 @@ impl NewReconciliation {
         )
         .fetch_one(connection)
         .await?;
-        Ok(outstanding == 0 && above(last.and_then(|last| last.difference_pico_usd)))
+        Ok(outstanding == 0 && above(last.flatten()))
     }
 
     async fn insert(

@@ -39,13 +39,17 @@ pub struct Ending {
     pub closed_at: Timestamp,
 }
 
-/// A call that may have been billed and whose generation id was never known.
-#[derive(Clone)]
-pub(crate) struct Orphan(pub(crate) Ending);
+/// What an [`Ending`] makes of its call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum EndedAs {
+    /// It may have been billed, and its generation id was never known.
+    Orphan,
+    /// It is proved unbilled.
+    Void,
+}
 
-/// A call that is proved unbilled.
-#[derive(Clone)]
-pub(crate) struct Void(pub(crate) Ending);
+/// An ending to be recorded.
+pub(crate) struct End(pub(crate) EndedAs, pub(crate) Ending);
 
 /// Calls that were under way when the last process died.
 pub(crate) struct OrphanInterrupted {
@@ -84,40 +88,24 @@ impl Write for LeaveOpen {
     }
 }
 
-impl Write for Orphan {
+impl Write for End {
     type Answer = ();
 
+    /// An orphan is made of a call without an id alone; the proof that nothing was billed may come later as well.
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), WriteError> {
-        let Ending { call_id, outcome, note, http_status, closed_at } = &self.0;
+        let Self(ended_as, Ending { call_id, outcome, note, http_status, closed_at }) = self;
         let (id, closed_at_ms) = (call_id.to_string(), closed_at.as_millisecond());
+        let state = match ended_as {
+            EndedAs::Orphan => "orphan",
+            EndedAs::Void => "void",
+        };
         let done = sqlx::query!(
             "UPDATE calls
-             SET state = 'orphan', outcome = ?2, note = ?3, http_status = ?4, closed_at_ms = ?5
-             WHERE id = ?1 AND state = 'intent'",
+             SET state = ?2, outcome = ?3, note = ?4, http_status = coalesce(?5, http_status), closed_at_ms = ?6,
+                 next_ask_at_ms = NULL
+             WHERE id = ?1 AND (state = 'intent' OR (?2 = 'void' AND state IN ('open', 'orphan')))",
             id,
-            outcome,
-            note,
-            http_status,
-            closed_at_ms,
-        )
-        .execute(connection)
-        .await?;
-        one_call(&done, *call_id)
-    }
-}
-
-impl Write for Void {
-    type Answer = ();
-
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), WriteError> {
-        let Ending { call_id, outcome, note, http_status, closed_at } = &self.0;
-        let (id, closed_at_ms) = (call_id.to_string(), closed_at.as_millisecond());
-        let done = sqlx::query!(
-            "UPDATE calls
-             SET state = 'void', outcome = ?2, note = ?3, http_status = coalesce(?4, http_status),
-                 closed_at_ms = ?5, next_ask_at_ms = NULL
-             WHERE id = ?1 AND state IN ('intent', 'open', 'orphan')",
-            id,
+            state,
             outcome,
             note,
             http_status,
