@@ -1,4 +1,4 @@
-//! House tasks: `cargo xtask docs`, `cargo xtask sqlx`.
+//! House tasks: `cargo xtask docs`, `cargo xtask faults`, `cargo xtask sqlx`.
 
 use std::process::Command;
 
@@ -12,6 +12,13 @@ use sqlx::{ConnectOptions as _, Connection as _};
 enum Task {
     /// Make the documents that are generated.
     Docs,
+    /// Break things and compare what is left: the table of `docs/reliability.md`. `--full` takes hours; `--help` lists the rest.
+    #[command(disable_help_flag = true)]
+    Faults {
+        /// Passed on.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Make `.sqlx`, the checked queries, from `migrations/`. Run it after a change of a query or of the schema.
     Sqlx,
 }
@@ -20,6 +27,7 @@ enum Task {
 async fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Docs => docs(),
+        Task::Faults { arguments } => faults(&arguments),
         Task::Sqlx => sqlx().await,
     }
 }
@@ -28,6 +36,27 @@ fn docs() -> anyhow::Result<()> {
     let path = xtask::root().join("docs/configuration.md");
     std::fs::write(&path, xtask::configuration_document())
         .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The full depth is proved on the program as it is shipped; the smoke depth takes the build that is there.
+fn faults(arguments: &[String]) -> anyhow::Result<()> {
+    let profile = if arguments.iter().any(|argument| argument == "--full") { "release" } else { "dev" };
+    let mut cargo = Command::new("cargo");
+    cargo.args([
+        "test",
+        "--quiet",
+        "--locked",
+        "--profile",
+        profile,
+        "--package",
+        "mai-usage",
+        "--test",
+        "faults",
+        "--",
+    ]);
+    let status = cargo.args(arguments).current_dir(xtask::root()).status()?;
+    // What broke has been told already.
+    std::process::exit(status.code().unwrap_or(1))
 }
 
 /// Builds the ledger against a fresh database, which lets `sqlx` write down what it learned about each query.

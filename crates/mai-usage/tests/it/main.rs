@@ -3,4 +3,3 @@
 #![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
 
 mod command_line;
-mod kill;

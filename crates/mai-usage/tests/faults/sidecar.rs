@@ -1,0 +1,211 @@
+//! The program as a process of its own, so that it can be killed, starved and lied to.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use openrouter_sim::{DEFAULT_KEY, Simulator};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::time::Instant;
+
+use crate::secrets::{ADMIN, TOKEN};
+use crate::trial::Trial;
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mai-usage");
+
+/// Longest wait for a start or an end; no figure, only an end to the waiting.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How a sidecar is started; the same setup may be started again and again.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) database: PathBuf,
+    /// `OPENROUTER_HOST`.
+    pub(crate) upstream: String,
+    /// A program and its arguments that run the sidecar: `strace …`, `faketime …`, `prlimit …`.
+    pub(crate) wrapper: Vec<String>,
+    /// Settings beside the usual ones; an empty value takes one away.
+    pub(crate) settings: Vec<(&'static str, String)>,
+    /// The program to run: [`PROGRAM`] but for another build.
+    pub(crate) program: PathBuf,
+    /// Where its log is appended.
+    log: PathBuf,
+}
+
+/// A running sidecar. Dropping it kills it and its wrapper.
+#[derive(Debug)]
+pub(crate) struct Sidecar {
+    process: Child,
+    pub(crate) proxy: SocketAddr,
+    pub(crate) usage: SocketAddr,
+    http: reqwest::Client,
+}
+
+impl Setup {
+    pub(crate) fn new(trial: &Trial, simulator: &Simulator) -> Self {
+        Self {
+            database: trial.path("usage.db"),
+            upstream: simulator.base_url(),
+            wrapper: Vec::new(),
+            settings: Vec::new(),
+            program: PROGRAM.into(),
+            log: trial.path("sidecar.log"),
+        }
+    }
+
+    #[must_use]
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.settings.push((name, value.into()));
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn wrapped(mut self, wrapper: &[&str]) -> Self {
+        self.wrapper = wrapper.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Starts it without waiting for anything. Every log line of every level goes into the file that is searched for secrets.
+    pub(crate) fn spawn(&self) -> Sidecar {
+        let (proxy, usage) = (free_address(), free_address());
+        let words: Vec<&Path> =
+            self.wrapper.iter().map(Path::new).chain([self.program.as_path(), Path::new("daemon")]).collect();
+        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("RUST_BACKTRACE", "1")
+            .env("OPENROUTER_HOST", &self.upstream)
+            .env("OPENROUTER_API_KEY", DEFAULT_KEY)
+            .env("ORGANIZATION_NAME", "Company_A")
+            .env("USAGE_PROXY_TOKEN", TOKEN)
+            .env("USAGE_ADMIN_TOKEN", ADMIN)
+            .env("DATABASE_PATH", &self.database)
+            .env("PROXY_LISTEN", proxy.to_string())
+            .env("USAGE_LISTEN", usage.to_string())
+            .env("LOG_LEVEL", "trace")
+            .envs(self.settings.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log);
+        std::os::unix::process::CommandExt::process_group(&mut command, 0);
+        let process = command.spawn().unwrap();
+        Sidecar { process, proxy, usage, http: client() }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn start(&self) -> Sidecar {
+        let mut sidecar = self.spawn();
+        sidecar.ready().await;
+        sidecar
+    }
+}
+
+impl Sidecar {
+    /// Waits until `/health` says that the ledger can be written; answers how long that took.
+    pub(crate) async fn ready(&mut self) -> Duration {
+        let started = Instant::now();
+        while self.health().await != Some(200) {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                panic!("the sidecar ended at its start: {status}");
+            }
+            assert!(started.elapsed() < PATIENCE, "the sidecar does not become ready");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        started.elapsed()
+    }
+
+    /// The status of `/health`; `None` where nobody answers.
+    pub(crate) async fn health(&self) -> Option<u16> {
+        let answer = self.http.get(format!("http://{}/health", self.usage)).send().await.ok()?;
+        Some(answer.status().as_u16())
+    }
+
+    /// SIGKILL to it and its wrapper: no handler, no drop, no last write.
+    pub(crate) fn kill(&mut self) {
+        if self.process.try_wait().unwrap().is_none() {
+            kill_process_group(self.group(), Signal::KILL).unwrap();
+            self.process.wait().unwrap();
+        }
+    }
+
+    /// SIGTERM to the sidecar itself; it ends in its own time.
+    pub(crate) fn terminate(&self) {
+        kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
+    /// Waits for its own end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + 2 * PATIENCE + PATIENCE;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the sidecar does not end");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// The sidecar's own process, below its wrapper where there is one.
+    pub(crate) fn pid(&self) -> Pid {
+        let child = self.process.id();
+        let own = format!("/proc/{child}/task/{child}/children");
+        let inner = std::fs::read_to_string(own).unwrap_or_default();
+        let inner = inner.split_whitespace().next().and_then(|inner| inner.parse().ok());
+        Pid::from_raw(inner.unwrap_or_else(|| i32::try_from(child).unwrap())).unwrap()
+    }
+
+    /// Resident memory in KiB now.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most it ever was.
+    pub(crate) fn peak_resident_kib(&self) -> u64 {
+        self.status_kib("VmHWM:")
+    }
+
+    fn status_kib(&self, name: &str) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid().as_raw_nonzero())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    fn group(&self) -> Pid {
+        Pid::from_child(&self.process)
+    }
+}
+
+impl Drop for Sidecar {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A client without proxies, and without a pool: a connection left over from a killed sidecar is of no use.
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
+}
+
+/// An address that nobody has, below those that the system gives to outgoing connections.
+fn free_address() -> SocketAddr {
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
+        let port = FIRST + (start + step % COUNT) % COUNT;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
