@@ -1,7 +1,7 @@
 //! Three histories side by side: what each client saw, what the simulated `OpenRouter` billed, what the database holds.
 //! Nothing here comes from the program but its file; the rules are written a second time, in the plainest way.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::process::Command;
@@ -90,6 +90,14 @@ pub(crate) async fn calls_in(database: &Path, states: &[&str]) -> i64 {
     let list = states.iter().map(|state| format!("'{state}'")).collect::<Vec<_>>().join(",");
     let count = format!("SELECT count(*) FROM calls WHERE state IN ({list})");
     sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut connection).await.unwrap()
+}
+
+/// The generation ids on record.
+pub(crate) async fn known_ids(database: &Path) -> HashSet<String> {
+    const IDS: &str = "SELECT generation_id FROM calls WHERE generation_id IS NOT NULL";
+    let mut connection = connect(database).await;
+    let ids: Vec<String> = sqlx::query_scalar(IDS).fetch_all(&mut connection).await.unwrap();
+    ids.into_iter().collect()
 }
 
 /// Waits until every call is settled, an orphan or void. Four questions a second are asked, so many take long.

@@ -16,6 +16,7 @@ mod dice;
 mod disk;
 mod everything;
 mod framing;
+mod host;
 mod identity;
 mod ids;
 mod killed;
