@@ -34,12 +34,13 @@ mod supply_chain;
 mod trial;
 mod upstream;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
 use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use futures_util::future::LocalBoxFuture;
 
 use trial::{Outcome, Trial};
 
@@ -47,60 +48,64 @@ use trial::{Outcome, Trial};
 struct Row {
     number: u32,
     name: &'static str,
-    run: fn(Trial) -> BoxFuture<'static, Outcome>,
+    run: fn(Trial) -> LocalBoxFuture<'static, Outcome>,
 }
 
 const ROWS: [Row; 22] = [
-    Row { number: 1, name: "killed at random", run: |trial| killed::at_random(trial).boxed() },
+    Row { number: 1, name: "killed at random", run: |trial| killed::at_random(trial).boxed_local() },
     Row {
         number: 2,
         name: "killed at the n-th disk call",
-        run: |trial| killed::at_disk_calls(trial).boxed(),
+        run: |trial| killed::at_disk_calls(trial).boxed_local(),
     },
-    Row { number: 3, name: "power cut", run: |trial| power_cut::at_any_moment(trial).boxed() },
-    Row { number: 4, name: "client leaves", run: |trial| leaving::at_every_phase(trial).boxed() },
+    Row { number: 3, name: "power cut", run: |trial| power_cut::at_any_moment(trial).boxed_local() },
+    Row { number: 4, name: "client leaves", run: |trial| leaving::at_every_phase(trial).boxed_local() },
     Row {
         number: 5,
         name: "upstream cut, silent, slow, endless",
-        run: |trial| upstream::cut_silent_endless(trial).boxed(),
+        run: |trial| upstream::cut_silent_endless(trial).boxed_local(),
     },
     Row {
         number: 6,
         name: "malformed streams and costs",
-        run: |trial| malformed::answers_and_costs(trial).boxed(),
+        run: |trial| malformed::answers_and_costs(trial).boxed_local(),
     },
     Row {
         number: 7,
         name: "duplicate, foreign, missing ids",
-        run: |trial| ids::clashing_and_missing(trial).boxed(),
+        run: |trial| ids::clashing_and_missing(trial).boxed_local(),
     },
-    Row { number: 8, name: "late /generation", run: |trial| late::generation(trial).boxed() },
+    Row { number: 8, name: "late /generation", run: |trial| late::generation(trial).boxed_local() },
     Row {
         number: 9,
         name: "disk full, read-only, failing, slow",
-        run: |trial| disk::full_failing_slow(trial).boxed(),
+        run: |trial| disk::full_failing_slow(trial).boxed_local(),
     },
     Row {
         number: 10,
         name: "database locked, backups under load",
-        run: |trial| locked::by_another_program(trial).boxed(),
+        run: |trial| locked::by_another_program(trial).boxed_local(),
     },
-    Row { number: 11, name: "corruption of a copy", run: |trial| corruption::of_a_copy(trial).boxed() },
-    Row { number: 12, name: "SIGTERM during streams", run: |trial| lifecycle::terminated(trial).boxed() },
+    Row { number: 11, name: "corruption of a copy", run: |trial| corruption::of_a_copy(trial).boxed_local() },
+    Row {
+        number: 12,
+        name: "SIGTERM during streams",
+        run: |trial| lifecycle::terminated(trial).boxed_local(),
+    },
     Row {
         number: 13,
         name: "two daemons, upgrades",
-        run: |trial| lifecycle::two_and_upgrades(trial).boxed(),
+        run: |trial| lifecycle::two_and_upgrades(trial).boxed_local(),
     },
-    Row { number: 14, name: "clocks and days", run: |trial| clocks::jumps_and_days(trial).boxed() },
-    Row { number: 15, name: "limits", run: |trial| limits::of_everything(trial).boxed() },
-    Row { number: 16, name: "path escapes", run: |trial| paths::escapes(trial).boxed() },
-    Row { number: 17, name: "identity", run: |trial| identity::forgeries(trial).boxed() },
-    Row { number: 18, name: "secrets", run: |trial| secrets::in_logs_and_files(trial).boxed() },
-    Row { number: 19, name: "framing", run: |trial| framing::requests(trial).boxed() },
-    Row { number: 20, name: "upstream errors", run: |trial| upstream::errors(trial).boxed() },
-    Row { number: 21, name: "supply chain", run: |trial| supply_chain::cargo_deny(trial).boxed() },
-    Row { number: 22, name: "everything at once", run: |trial| everything::at_once(trial).boxed() },
+    Row { number: 14, name: "clocks and days", run: |trial| clocks::jumps_and_days(trial).boxed_local() },
+    Row { number: 15, name: "limits", run: |trial| limits::of_everything(trial).boxed_local() },
+    Row { number: 16, name: "path escapes", run: |trial| paths::escapes(trial).boxed_local() },
+    Row { number: 17, name: "identity", run: |trial| identity::forgeries(trial).boxed_local() },
+    Row { number: 18, name: "secrets", run: |trial| secrets::in_logs_and_files(trial).boxed_local() },
+    Row { number: 19, name: "framing", run: |trial| framing::requests(trial).boxed_local() },
+    Row { number: 20, name: "upstream errors", run: |trial| upstream::errors(trial).boxed_local() },
+    Row { number: 21, name: "supply chain", run: |trial| supply_chain::cargo_deny(trial).boxed_local() },
+    Row { number: 22, name: "everything at once", run: |trial| everything::at_once(trial).boxed_local() },
 ];
 
 /// Faults and attacks, a line each.
@@ -151,9 +156,8 @@ fn run(row: &Row, full: bool, seed: u64) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let trial = Trial::new(full, seed);
     let folder = trial.folder.clone();
-    let outcome = runtime
-        .block_on(runtime.spawn((row.run)(trial)))
-        .map_err(|error| trial::words_of(error.into_panic()));
+    let outcome =
+        catch_unwind(AssertUnwindSafe(|| runtime.block_on((row.run)(trial)))).map_err(trial::words_of);
     runtime.shutdown_background();
     let found = secrets::told_in(folder.path());
     match outcome {

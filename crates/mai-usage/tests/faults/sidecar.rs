@@ -99,6 +99,11 @@ impl Setup {
         Sidecar { process, proxy, usage, http: client() }
     }
 
+    /// The last line of its log.
+    pub(crate) fn last_words(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap().lines().last().unwrap_or_default().to_owned()
+    }
+
     /// Starts it and waits until it is ready.
     pub(crate) async fn start(&self) -> Sidecar {
         let mut sidecar = self.spawn();
