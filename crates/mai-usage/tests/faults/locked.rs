@@ -23,10 +23,10 @@ const LONGEST_STALL: Duration = Duration::from_secs(5);
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// Another program that holds the write lock.
-struct Locker(Child);
+pub(crate) struct Locker(Child);
 
 impl Locker {
-    fn lock(database: &Path) -> Self {
+    pub(crate) fn lock(database: &Path) -> Self {
         const LOCK: &str = "
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
@@ -135,7 +135,7 @@ async fn copy_under_load(
     format!("{copies} of {copies} copies sound, with {fewest} to {most} settled calls; {counts}")
 }
 
-async fn copy_with_python(database: &Path, copy: &Path) {
+pub(crate) async fn copy_with_python(database: &Path, copy: &Path) {
     const COPY: &str = "
 import sqlite3, sys
 sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30).execute('VACUUM INTO ?', (sys.argv[2],))
