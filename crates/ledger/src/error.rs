@@ -131,12 +131,21 @@ impl From<sqlx::Error> for WriteError {
     }
 }
 
-/// Whether `error` says that data may not have reached the disk although it was asked for (`SQLITE_IOERR_FSYNC`,
-/// `SQLITE_IOERR_DIR_FSYNC`): what the kernel has dropped then, no retry brings back.
-pub(crate) fn is_failed_fsync(error: &sqlx::Error) -> bool {
+/// Whether `error`, or what caused it, says that data may not have reached the disk although it was asked for
+/// (`SQLITE_IOERR_FSYNC`, `SQLITE_IOERR_DIR_FSYNC`): what the kernel has dropped then, no retry brings back.
+#[must_use]
+pub fn is_failed_fsync(error: &(dyn std::error::Error + 'static)) -> bool {
     const FAILED_FSYNC: [&str; 2] = ["1034", "1290"];
-    match error {
-        sqlx::Error::Database(database) => database.code().is_some_and(|code| FAILED_FSYNC.contains(&&*code)),
-        _ => false,
-    }
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let unwritable = match error.downcast_ref() {
+            Some(WriteError::Unwritable(cause)) => Some(cause.as_ref()),
+            _ => None,
+        };
+        match error.downcast_ref().or(unwritable) {
+            Some(sqlx::Error::Database(database)) => {
+                database.code().is_some_and(|code| FAILED_FSYNC.contains(&&*code))
+            }
+            _ => false,
+        }
+    })
 }

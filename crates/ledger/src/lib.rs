@@ -20,7 +20,7 @@ mod writes {
     pub(crate) mod unsettled;
 }
 
-pub use error::{OpenError, ReadError, WriteError};
+pub use error::{OpenError, ReadError, WriteError, is_failed_fsync};
 pub use open::{LedgerOptions, Stopped};
 pub use organisation::Organisation;
 pub use reads::{DayUsage, ModelUsage, OpenCall, Reconciliation, Unsettled, UsageOfUser, UserRecord};

@@ -117,7 +117,7 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<d
             tracing::debug!(%error, writes = group.len(), "nothing of this group was recorded");
             roll_back(&mut connection).await;
         }
-        let failed_fsync = committed.as_ref().is_err_and(|error| is_failed_fsync(error));
+        let failed_fsync = committed.as_ref().is_err_and(|error| is_failed_fsync(error.as_ref()));
         let committed = committed.map_err(WriteError::Unwritable);
         since_checkpoint += group.len();
         for write in group.drain(..) {

@@ -22,6 +22,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
+    if ledger::is_failed_fsync(error.as_ref()) {
+        return SOFTWARE;
+    }
     if error.is::<Invalid>() || error.is::<LoggingError>() {
         return CONFIGURATION;
     }

@@ -194,10 +194,20 @@ async fn failing_writes(trial: &Trial) -> String {
     format!("{rounds} times, {refused} refused, ready again within {slowest:?}, {}", house.reckoning().await)
 }
 
-/// A sync that fails ends the process with 70; the restart heals, and nobody was told what is not on the disk.
+/// A sync that fails ends the process with 70, at its start or later; the restart heals, and nobody was told what is not on
+/// the disk.
 async fn failing_fsync(trial: &Trial) -> String {
     const SOFTWARE: i32 = 70;
     let house = House::on(trial, &trial.path("fsync.db")).await;
+    let at_start = trial.depth(4, 30);
+    for sync in 1..=at_start {
+        let fault = format!("--inject=fsync,fdatasync:error=EIO:when={sync}+");
+        let strace = ["strace", "--follow-forks", "--quiet=all", "--output=/dev/null", &fault];
+        let mut sidecar = house.setup.clone().wrapped(&strace).spawn();
+        // Each health check writes, so that the sync comes.
+        while sidecar.becomes_ready().await {}
+        assert_eq!(sidecar.ended().await.code(), Some(SOFTWARE), "sync {sync} fails");
+    }
     let rounds = trial.depth(3, 50);
     let mut dice = trial.dice();
     for _ in 0..rounds {
@@ -205,14 +215,13 @@ async fn failing_fsync(trial: &Trial) -> String {
         let callers = Callers::start(sidecar.proxy, &house.history);
         tokio::time::sleep(Duration::from_millis(50 + dice.roll(200))).await;
         let when = 1 + dice.roll(20);
-        let injection =
+        let failing =
             Injection::attach(sidecar.pid(), &[&format!("fsync,fdatasync:error=EIO:when={when}+")]).await;
-        let status = sidecar.ended().await;
-        assert_eq!(status.code(), Some(SOFTWARE), "{status}");
-        drop(injection);
+        assert_eq!(sidecar.ended().await.code(), Some(SOFTWARE));
+        drop(failing);
         callers.end().await;
     }
-    format!("{rounds} ends with exit {SOFTWARE}, {}", house.reckoning().await)
+    format!("{} ends with exit {SOFTWARE}, {}", at_start + rounds, house.reckoning().await)
 }
 
 /// A disk that takes its time: everybody waits, nothing breaks.
