@@ -18,6 +18,9 @@ else
     cargo test --workspace --locked --no-fail-fast
 fi
 
+say "faults and attacks, at smoke depth"
+cargo xtask faults
+
 say "end to end: Open WebUI, the official clients, Docker"
 tests/install.sh
 tests/open_webui/install.sh

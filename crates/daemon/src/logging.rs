@@ -1,5 +1,7 @@
 //! Log lines, on standard error.
 
+use std::backtrace::Backtrace;
+
 use settings::LogFormat;
 use tracing_subscriber::EnvFilter;
 
@@ -19,7 +21,8 @@ pub enum LoggingError {
     AlreadyStarted,
 }
 
-/// Starts logging as `level` and `format` say.
+/// Starts logging as `level` and `format` say. A panic is told with its place alone: its message may quote what was being
+/// read, a prompt or a key.
 ///
 /// # Errors
 /// [`LoggingError`] where the filter is not understood.
@@ -32,5 +35,11 @@ pub fn start_logging(level: &str, format: LogFormat) -> Result<(), LoggingError>
         LogFormat::Text => builder.with_ansi(false).try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
-    started.map_err(|_| LoggingError::AlreadyStarted)
+    started.map_err(|_| LoggingError::AlreadyStarted)?;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let backtrace = Backtrace::capture();
+        tracing::error!(place, %backtrace, "a defect ended a task; what it had not written down, the next start resumes");
+    }));
+    Ok(())
 }
