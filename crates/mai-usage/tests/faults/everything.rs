@@ -129,8 +129,8 @@ impl House {
                 self.restart().await;
             }
             Mishap::PowerCut => {
+                self.sidecar.freeze();
                 self.disk.cut_power().unwrap();
-                self.wait(0, 50).await;
                 self.sidecar.kill();
                 self.disk.unmount().unwrap();
                 self.disk.mount().unwrap();

@@ -16,9 +16,6 @@ use crate::trial::{Outcome, Trial};
 const SHORTEST_LIFE_MS: u64 = 30;
 const LONGEST_LIFE_MS: u64 = 400;
 
-/// How long the program lives on without its disk, at most, milliseconds.
-const LONGEST_AGONY_MS: u64 = 50;
-
 /// A disk whose power fails, a sidecar on it, and employees.
 struct Ground<'a> {
     disk: &'a Mount,
@@ -32,8 +29,10 @@ impl Ground<'_> {
         let mut sidecar = self.setup.start().await;
         let load = Load::start(sidecar.proxy, &self.history);
         tokio::time::sleep(Duration::from_millis(SHORTEST_LIFE_MS + dice.roll(LONGEST_LIFE_MS))).await;
+        // Processor and disk lose their power together. Were the program left to run on, it could be told by a dying file
+        // system that a sync has succeeded; a machine without power tells nobody anything.
+        sidecar.freeze();
         self.disk.cut_power().unwrap();
-        tokio::time::sleep(Duration::from_millis(dice.roll(LONGEST_AGONY_MS))).await;
         sidecar.kill();
         load.ended().await;
         self.disk.unmount().unwrap();

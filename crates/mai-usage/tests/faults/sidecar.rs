@@ -147,6 +147,11 @@ impl Sidecar {
         }
     }
 
+    /// SIGSTOP: it does nothing any more, as if its processor had no power. What it asked of the kernel ends.
+    pub(crate) fn freeze(&self) {
+        kill_process(self.pid(), Signal::STOP).unwrap();
+    }
+
     /// SIGTERM to the sidecar itself; it ends in its own time.
     pub(crate) fn terminate(&self) {
         kill_process(self.pid(), Signal::TERM).unwrap();
