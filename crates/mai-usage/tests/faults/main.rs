@@ -28,6 +28,7 @@ mod locked;
 mod malformed;
 mod paths;
 mod power_cut;
+mod raw;
 mod secrets;
 mod sidecar;
 mod supply_chain;
