@@ -102,11 +102,8 @@ fn set_user(
     if endpoint.body != BodyKind::JsonOrForm || !is_form {
         return edit::set_user_in_json(received, user);
     }
-    let boundary = content_type
-        .split(';')
-        .find_map(|parameter| parameter.trim().strip_prefix("boundary="))
-        .map(|boundary| boundary.trim_matches('"'))
-        .filter(|boundary| !boundary.is_empty())
-        .ok_or(Refusal::NotForm("its content type names no boundary"))?;
-    edit::set_user_in_form(received, boundary, user)
+    if headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
+        return Err(Refusal::NotForm("it has two content types"));
+    }
+    edit::set_user_in_form(received, edit::boundary_of_form(content_type)?, user)
 }

@@ -111,6 +111,25 @@ fn depth(text: &[u8]) -> usize {
     deepest
 }
 
+/// The boundary of a form, where its content type can be read in one way only: of two boundaries, nobody could say which
+/// parts count.
+pub(crate) fn boundary_of_form(content_type: &str) -> Result<&str, Refusal> {
+    const RULE: Refusal =
+        Refusal::NotForm("its content type is not in the plain form, multipart/form-data; boundary=…");
+    const LONGEST: usize = 70;
+    let named =
+        |parameter: &&str| parameter.get(..8).is_some_and(|name| name.eq_ignore_ascii_case("boundary"));
+    let (mut named, others): (Vec<_>, Vec<_>) = content_type.split(';').map(str::trim).partition(named);
+    let boundary = named.pop().and_then(|parameter| parameter.get(8..)?.strip_prefix('=')).ok_or(RULE)?;
+    let unquoted = boundary.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(boundary);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_,-./:=?".contains(&byte);
+    let is_plain = (1..=LONGEST).contains(&unquoted.len()) && unquoted.bytes().all(plain);
+    if !is_plain || !named.is_empty() || others.iter().any(|other| other.contains(['"', '\\'])) {
+        return Err(RULE);
+    }
+    Ok(unquoted)
+}
+
 /// Puts a part `user` before the parts of a form. A form that names a user itself is refused: of two, nobody
 /// could say which one counts.
 pub(crate) fn set_user_in_form(body: &Bytes, boundary: &str, user: &str) -> Result<Edited, Refusal> {
@@ -118,10 +137,17 @@ pub(crate) fn set_user_in_form(body: &Bytes, boundary: &str, user: &str) -> Resu
     if !body.starts_with(delimiter.as_bytes()) {
         return Err(Refusal::NotForm("it does not begin with its boundary"));
     }
-    let mut model = String::new();
+    let (mut model, mut ended) = (String::new(), false);
     for part in parts(body, delimiter.as_bytes()) {
-        if part.starts_with(b"--") {
-            break;
+        if ended {
+            return Err(Refusal::NotForm("something stands behind its end"));
+        }
+        if let Some(behind) = part.strip_prefix(b"--") {
+            if !behind.trim_ascii().is_empty() {
+                return Err(Refusal::NotForm("something stands behind its end"));
+            }
+            ended = true;
+            continue;
         }
         let (head, content) = memmem::find(part, b"\r\n\r\n")
             .and_then(|end| part.split_at_checked(end))
@@ -238,6 +264,30 @@ mod tests {
     }
 
     #[test]
+    fn a_boundary_is_read_in_one_way_only() {
+        for (content_type, boundary) in [
+            ("multipart/form-data; boundary=B", "B"),
+            ("multipart/form-data;boundary=\"a-B=1\"; charset=utf-8", "a-B=1"),
+            ("Multipart/Form-Data; Boundary=B", "B"),
+        ] {
+            assert_eq!(boundary_of_form(content_type).unwrap(), boundary, "{content_type}");
+        }
+        for content_type in [
+            "multipart/form-data",
+            "multipart/form-data; boundary=",
+            "multipart/form-data; boundary=A; boundary=B",
+            "multipart/form-data; boundary=A; BOUNDARY=B",
+            "multipart/form-data; boundary=A; boundary*=B",
+            "multipart/form-data; boundary=\"A;B\"",
+            "multipart/form-data; boundary=\"A",
+            "multipart/form-data; x=\"; boundary=A; \"; y=z",
+            "multipart/form-data; boundary=A B",
+        ] {
+            assert!(boundary_of_form(content_type).is_err(), "{content_type}");
+        }
+    }
+
+    #[test]
     fn a_form_gets_its_user_first() {
         let form = "--B\r\nContent-Disposition: form-data; name=\"model\"\r\n\r\na/b\r\n\
                     --B\r\nContent-Disposition: form-data; name=\"file\"; filename=\"x.mp3\"\r\n\r\nABC\r\n--B--\r\n";
@@ -264,6 +314,14 @@ mod tests {
         ] {
             let part = format!("--B\r\n{head}\r\n\r\nevil\r\n--B--\r\n");
             assert!(set_user_in_form(&Bytes::from(part), "B", "other").is_err(), "{head}");
+        }
+        for behind in
+            ["x", "\r\n--B\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\nevil\r\n--B--\r\n"]
+        {
+            assert!(
+                set_user_in_form(&Bytes::from(format!("{form}{behind}")), "B", "other").is_err(),
+                "{behind}"
+            );
         }
         let no_head = "--B\nContent-Disposition: form-data; name=\"user\"\n\nevil\n--B--\n";
         assert!(set_user_in_form(&Bytes::from(no_head), "B", "other").is_err());
