@@ -84,6 +84,8 @@ async fn connection(stream: TcpStream, router: Router, ends: Ends) {
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES)
+        // The buffer may grow beyond its own limit.
+        .max_header_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
