@@ -252,8 +252,11 @@ pub(crate) async fn check_roll_up(database: &Path) {
     }
 }
 
-/// `{org}_user_{first 8 hex of SHA-256(user_id)}`.
+/// `{org}_user_{first 8 hex of SHA-256(user_id)}`; nobody is told in clear.
 pub(crate) fn external_user(user_id: &str) -> String {
+    if user_id == "unattributed" {
+        return format!("{ORG_ID}_user_unattributed");
+    }
     let digest = Sha256::digest(user_id.as_bytes());
     let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
     format!("{ORG_ID}_user_{hex}")

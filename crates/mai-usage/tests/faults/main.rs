@@ -29,6 +29,7 @@ mod malformed;
 mod paths;
 mod power_cut;
 mod raw;
+mod raw_upstream;
 mod secrets;
 mod sidecar;
 mod supply_chain;
@@ -101,7 +102,7 @@ const ROWS: [Row; 22] = [
     Row { number: 14, name: "clocks and days", run: |trial| clocks::jumps_and_days(trial).boxed_local() },
     Row { number: 15, name: "limits", run: |trial| limits::of_everything(trial).boxed_local() },
     Row { number: 16, name: "path escapes", run: |trial| paths::escapes(trial).boxed_local() },
-    Row { number: 17, name: "identity", run: |trial| identity::forgeries(trial).boxed_local() },
+    Row { number: 17, name: "identity", run: |trial| identity::forgeries_of_all_kinds(trial).boxed_local() },
     Row { number: 18, name: "secrets", run: |trial| secrets::in_logs_and_files(trial).boxed_local() },
     Row { number: 19, name: "framing", run: |trial| framing::requests(trial).boxed_local() },
     Row { number: 20, name: "upstream errors", run: |trial| upstream::errors(trial).boxed_local() },
