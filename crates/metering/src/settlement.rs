@@ -46,7 +46,8 @@ impl Cost {
     #[must_use]
     pub fn read(text: &str) -> Option<Self> {
         let parsed = PicoUsd::parse(text).ok()?;
-        if parsed.amount.is_negative() {
+        let rounded_up_to_zero = text.starts_with('-') && !parsed.exact;
+        if parsed.amount.is_negative() || rounded_up_to_zero {
             return None;
         }
         Some(Self { amount: parsed.amount, text: text.to_owned(), exact: parsed.exact })
@@ -240,7 +241,7 @@ mod tests {
 
     #[test]
     fn an_unusable_cost_is_unknown() {
-        for text in ["", "null", "-1", "-1e-12", "1e400", "\"0.1\"", "NaN", "true"] {
+        for text in ["", "null", "-1", "-1e-12", "-1e-13", "1e400", "\"0.1\"", "NaN", "true"] {
             assert_eq!(Cost::read(text), None, "{text}");
         }
         assert_eq!(Cost::read("0").unwrap().amount, PicoUsd::ZERO);
