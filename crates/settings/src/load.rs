@@ -86,14 +86,18 @@ impl Settings {
         if problems.is_empty() { Self::from_variables(variables) } else { Err(Invalid(problems)) }
     }
 
-    /// Reads `variables` instead of the environment.
+    /// Reads `variables` instead of the environment; those that are not declared count for nothing.
     ///
     /// # Errors
     /// [`Invalid`] names everything that cannot be used.
     pub fn from_variables<K: Into<String>, V: Into<String>>(
         variables: impl IntoIterator<Item = (K, V)>,
     ) -> Result<Self, Invalid> {
-        let variables = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        // To `config` a name is a path: `a[0].b` would be a list of objects.
+        let is_declared =
+            |(name, _): &(String, String)| DECLARED.iter().any(|declared| declared.name == name);
+        let variables =
+            variables.into_iter().map(|(name, value)| (name.into(), value.into())).filter(is_declared);
         let environment = Environment::default().source(Some(variables.collect())).ignore_empty(true);
         let loaded = Config::builder()
             .add_source(environment)
@@ -308,6 +312,14 @@ mod tests {
             assert!(text.contains(name) && text.contains(shown), "{text}");
         }
         assert!(!text.contains("hunter2") && !text.contains("two words"), "{text}");
+    }
+
+    #[test]
+    fn names_that_are_not_declared_count_for_nothing() {
+        for name in ["PROXY_LISTEN[0].x", "A.B", "", "proxy_listen"] {
+            let settings = Settings::from_variables([(name, "x")]).unwrap();
+            assert_eq!(settings.proxy_listen.port(), 8787, "{name}");
+        }
     }
 
     #[test]
