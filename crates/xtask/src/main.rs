@@ -1,11 +1,15 @@
-//! House tasks: `cargo xtask docs`, `cargo xtask faults`, `cargo xtask sqlx`.
+//! House tasks: `cargo xtask docs`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask sqlx`.
 
+use std::env::{join_paths, split_paths, var_os};
 use std::process::Command;
 
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
+
+/// The binaries of `fuzz/`.
+const FUZZ_TARGETS: [&str; 3] = ["sse", "decimal", "env"];
 
 /// The house's own tasks.
 #[derive(Debug, Parser)]
@@ -19,6 +23,15 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Feed the fuzz targets with bytes that nobody would send. See `fuzz/README.md`.
+    Fuzz {
+        /// How long each of them.
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+        /// Only these.
+        #[arg(default_values_t = FUZZ_TARGETS.map(str::to_owned))]
+        targets: Vec<String>,
+    },
     /// Make `.sqlx`, the checked queries, from `migrations/`. Run it after a change of a query or of the schema.
     Sqlx,
 }
@@ -28,6 +41,7 @@ async fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Docs => docs(),
         Task::Faults { arguments } => faults(&arguments),
+        Task::Fuzz { seconds, targets } => fuzz(seconds, &targets),
         Task::Sqlx => sqlx().await,
     }
 }
@@ -57,6 +71,27 @@ fn faults(arguments: &[String]) -> anyhow::Result<()> {
     let status = cargo.args(arguments).current_dir(xtask::root()).status()?;
     // What broke has been told already.
     std::process::exit(status.code().unwrap_or(1))
+}
+
+/// What it finds worth keeping goes to `target/fuzz`; what is checked in is only read.
+fn fuzz(seconds: u64, targets: &[String]) -> anyhow::Result<()> {
+    let root = xtask::root();
+    let tools = root.join("target/tools/bin");
+    let path = join_paths(split_paths(&var_os("PATH").unwrap_or_default()).chain([tools]))?;
+    for target in targets {
+        let (found, seeds) = (root.join("target/fuzz").join(target), root.join("fuzz/corpus").join(target));
+        std::fs::create_dir_all(&found)?;
+        let mut cargo = Command::new("cargo");
+        cargo.args(["+nightly", "fuzz", "run", target]).args([found, seeds]).arg("--");
+        cargo.args([
+            format!("-max_total_time={seconds}"),
+            "-max_len=8192".into(),
+            "-print_final_stats=1".into(),
+        ]);
+        let status = cargo.env("PATH", &path).current_dir(&root).status()?;
+        ensure!(status.success(), "{target} broke a promise, or could not be started; see fuzz/README.md");
+    }
+    Ok(())
 }
 
 /// Builds the ledger against a fresh database, which lets `sqlx` write down what it learned about each query.

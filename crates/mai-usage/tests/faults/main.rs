@@ -12,6 +12,7 @@ mod callers;
 mod checker;
 mod clocks;
 mod corruption;
+mod decimals;
 mod dice;
 mod disk;
 mod everything;
@@ -30,6 +31,7 @@ mod paths;
 mod power_cut;
 mod raw;
 mod raw_upstream;
+mod replayed;
 mod secrets;
 mod sidecar;
 mod supply_chain;
@@ -106,7 +108,11 @@ const ROWS: [Row; 22] = [
     Row { number: 18, name: "secrets", run: |trial| secrets::in_logs_and_files(trial).boxed_local() },
     Row { number: 19, name: "framing", run: |trial| framing::requests(trial).boxed_local() },
     Row { number: 20, name: "upstream errors", run: |trial| upstream::errors(trial).boxed_local() },
-    Row { number: 21, name: "supply chain", run: |trial| supply_chain::cargo_deny(trial).boxed_local() },
+    Row {
+        number: 21,
+        name: "supply chain",
+        run: |trial| supply_chain::cargo_deny(trial).boxed_local(),
+    },
     Row { number: 22, name: "everything at once", run: |trial| everything::at_once(trial).boxed_local() },
 ];
 

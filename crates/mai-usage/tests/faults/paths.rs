@@ -326,7 +326,7 @@ fn request(line: &str, header: &str, body: &str) -> Vec<u8> {
 
 /// Every letter as `%XX`, slashes too.
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |encoded, byte| encoded + &format!("%{byte:02x}"))
 }
 
 /// The letters of East Asian type that some programs fold to ASCII.
@@ -405,13 +405,10 @@ async fn attack(proxy: SocketAddr, attacks: Vec<Attack>) -> (usize, usize) {
 async fn listed_with_overrides(proxy: SocketAddr) -> usize {
     let body = chat(false, &json!({ "content": "x" })).to_string();
     for (method, path) in UNLISTED {
-        let headers: String = OVERRIDES
-            .iter()
-            .map(|name| {
-                let value = if name.contains("method") { method } else { path };
-                format!("{name}: {value}\r\n")
-            })
-            .collect();
+        let headers = OVERRIDES.iter().fold(String::new(), |headers, name| {
+            let value = if name.contains("method") { method } else { path };
+            headers + &format!("{name}: {value}\r\n")
+        });
         let answer = exchange(proxy, &request("POST /api/v1/chat/completions", &headers, &body)).await;
         assert_eq!(status(&answer), Some(200), "a listed call with overrides to {method} {path}");
     }
