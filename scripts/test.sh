@@ -3,6 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/prepare.sh test
+sh scripts/tools.sh
 
 say() { printf '\n== %s\n' "$1"; }
 

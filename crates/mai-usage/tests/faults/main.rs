@@ -111,7 +111,7 @@ const ROWS: [Row; 22] = [
     Row {
         number: 21,
         name: "supply chain",
-        run: |trial| supply_chain::cargo_deny(trial).boxed_local(),
+        run: |trial| async move { supply_chain::cargo_deny(&trial) }.boxed_local(),
     },
     Row { number: 22, name: "everything at once", run: |trial| everything::at_once(trial).boxed_local() },
 ];
