@@ -10,6 +10,7 @@ say() { printf '\n== %s\n' "$1"; }
 say "format and lints"
 cargo fmt --all --check
 cargo clippy --quiet --workspace --all-targets --locked -- --deny warnings
+cargo clippy --quiet --package mai-usage --test faults --locked -- --deny warnings
 
 say "Rust tests"
 cargo build --locked --package mai-usage --package openrouter-sim

@@ -258,6 +258,5 @@ pub(crate) fn external_user(user_id: &str) -> String {
         return format!("{ORG_ID}_user_unattributed");
     }
     let digest = Sha256::digest(user_id.as_bytes());
-    let hex: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    format!("{ORG_ID}_user_{hex}")
+    format!("{ORG_ID}_user_{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3])
 }

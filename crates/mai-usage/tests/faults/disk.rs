@@ -71,7 +71,7 @@ impl<'a> House<'a> {
     async fn on(trial: &'a Trial, database: &Path) -> Self {
         let simulator = Simulator::start(Options::default()).await.unwrap();
         let mut setup = Setup::new(trial, &simulator);
-        setup.database = database.to_owned();
+        setup.database = database.into();
         Self { trial, simulator, setup, history: History::default() }
     }
 

@@ -82,7 +82,8 @@ pub(crate) async fn at_once(trial: Trial) -> Outcome {
     let mishaps = house.suffer(time).await;
     stop.store(true, Ordering::Relaxed);
     callers.join_all().await;
-    let counts = house.reckoning(&history.lock().unwrap().clone()).await;
+    let history = history.lock().unwrap().clone();
+    let counts = house.reckoning(&history).await;
     Outcome::Counts(format!("{time:?}, {mishaps:?}; {counts}"))
 }
 

@@ -6,6 +6,7 @@
 //! code with the program.
 
 #![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "what is not there, or not so, ends the row")]
 #![expect(clippy::print_stdout, reason = "a line a row is what it makes")]
 
 mod callers;
