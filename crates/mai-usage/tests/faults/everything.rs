@@ -108,6 +108,7 @@ impl House {
             let mishap = *self.dice.pick(if untried.is_empty() { &MISHAPS } else { &untried });
             self.wait(50, 1_000).await;
             self.befall(mishap).await;
+            assert!(!self.sidecar.has_ended(), "the sidecar ended by itself after {mishap:?}");
             *counts.entry(mishap).or_default() += 1;
         }
         counts

@@ -96,10 +96,14 @@ impl Injection {
             strace.arg(format!("--inject={fault}"));
         }
         strace.arg(format!("--attach={}", process.as_raw_nonzero())).stdin(Stdio::null());
-        let strace = strace.spawn().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut strace = strace.spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_mins(1);
         while !is_traced(process) {
-            assert!(Instant::now() < deadline, "strace does not attach");
+            let (ended, threads) = (strace.try_wait().unwrap(), threads(process));
+            assert!(
+                ended.is_none() && Instant::now() < deadline,
+                "strace does not attach: {ended:?}; {threads:?}"
+            );
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         Self { strace }
@@ -114,12 +118,20 @@ impl Drop for Injection {
     }
 }
 
-/// Whether every thread of `process` has a tracer. A thread that has just ended does not count.
+/// Whether every thread of `process` has a tracer.
 fn is_traced(process: Pid) -> bool {
+    threads(process).iter().all(|(_, tracer)| tracer != "0")
+}
+
+/// The state and the tracer of each thread of `process`. A thread that has just ended has neither.
+fn threads(process: Pid) -> Vec<(String, String)> {
     let threads = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero())).unwrap();
-    let traced = |thread: &Path| {
+    let look = |thread: &Path| {
         let status = std::fs::read_to_string(thread.join("status")).unwrap_or_default();
-        !status.lines().any(|line| line.strip_prefix("TracerPid:").is_some_and(|tracer| tracer.trim() == "0"))
+        let value = |name| {
+            status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+        };
+        (value("State:"), value("TracerPid:"))
     };
-    threads.filter_map(Result::ok).all(|thread| traced(&thread.path()))
+    threads.filter_map(Result::ok).map(|thread| look(&thread.path())).collect()
 }

@@ -157,6 +157,11 @@ impl Sidecar {
         kill_process(self.pid(), Signal::TERM).unwrap();
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     /// Waits for its own end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + 2 * PATIENCE + PATIENCE;
