@@ -170,6 +170,7 @@ impl Daemon {
         self.writer.close();
         let all = async {
             self.calls.wait().await;
+            self.clients.wait().await;
             self.others.wait().await;
             self.writer.wait().await;
         };

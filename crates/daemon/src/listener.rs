@@ -32,12 +32,15 @@ const UNREAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// Pause after the system refused a connection, most often for want of descriptors.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
+/// How long a connection may still take once calls are broken off: those without a head are refused in words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// When a listener ends.
 #[derive(Clone)]
 pub(crate) struct Ends {
     /// Nothing new is taken in; what is under way may end.
     pub(crate) stop: CancellationToken,
-    /// What is still under way is dropped.
+    /// What is still under way is dropped, but for its last words.
     pub(crate) give_up: CancellationToken,
 }
 
@@ -93,8 +96,11 @@ async fn connection(stream: TcpStream, router: Router, ends: Ends) {
         () = ends.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
-                ended = connection => ended,
-                () = ends.give_up.cancelled() => return,
+                ended = connection.as_mut() => ended,
+                () = ends.give_up.cancelled() => match tokio::time::timeout(LAST_WORDS, connection).await {
+                    Ok(ended) => ended,
+                    Err(_) => return,
+                },
             }
         }
     };

@@ -37,6 +37,7 @@ mod secrets;
 mod sidecar;
 mod supply_chain;
 mod trial;
+mod upgrades;
 mod upstream;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -97,23 +98,17 @@ const ROWS: [Row; 22] = [
         name: "SIGTERM during streams",
         run: |trial| lifecycle::terminated(trial).boxed_local(),
     },
-    Row {
-        number: 13,
-        name: "two daemons, upgrades",
-        run: |trial| lifecycle::two_and_upgrades(trial).boxed_local(),
-    },
+    Row { number: 11, name: "corruption of a copy", run: |trial| corruption::of_a_copy(trial).boxed_local() },
+    Row { number: 12, name: "SIGTERM during streams", run: |trial| lifecycle::terminated(trial).boxed_local() },
+    Row { number: 13, name: "two daemons, upgrades", run: |trial| upgrades::two_and_upgrades(trial).boxed_local() },
     Row { number: 14, name: "clocks and days", run: |trial| clocks::jumps_and_days(trial).boxed_local() },
     Row { number: 15, name: "limits", run: |trial| limits::of_everything(trial).boxed_local() },
     Row { number: 16, name: "path escapes", run: |trial| paths::escapes(trial).boxed_local() },
-    Row { number: 17, name: "identity", run: |trial| identity::forgeries_of_all_kinds(trial).boxed_local() },
+    Row { number: 17, name: "identity", run: |trial| identity::forgeries(trial).boxed_local() },
     Row { number: 18, name: "secrets", run: |trial| secrets::in_logs_and_files(trial).boxed_local() },
     Row { number: 19, name: "framing", run: |trial| framing::requests(trial).boxed_local() },
     Row { number: 20, name: "upstream errors", run: |trial| upstream::errors(trial).boxed_local() },
-    Row {
-        number: 21,
-        name: "supply chain",
-        run: |trial| async move { supply_chain::cargo_deny(&trial) }.boxed_local(),
-    },
+    Row { number: 21, name: "supply chain", run: |trial| supply_chain::cargo_deny(trial).boxed_local() },
     Row { number: 22, name: "everything at once", run: |trial| everything::at_once(trial).boxed_local() },
 ];
 
