@@ -128,15 +128,20 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<d
         }
         if since_checkpoint >= WRITES_BETWEEN_CHECKPOINTS {
             since_checkpoint = 0;
-            if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await {
-                tracing::warn!(%error, "the write-ahead log could not be copied into the database; it grows");
-                if is_failed_fsync(&error) {
-                    return Stopped::FailedFsync;
-                }
+            if let Err(failed) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)", &mut connection).await {
+                return failed;
             }
         }
     }
-    Stopped::Closed
+    // Who copies the file of a stopped program should have all of it in one file.
+    checkpoint("PRAGMA wal_checkpoint(TRUNCATE)", &mut connection).await.err().unwrap_or(Stopped::Closed)
+}
+
+/// Copies the write-ahead log into the database. Only a failed fsync is an error; anything else may pass.
+async fn checkpoint(pragma: &'static str, connection: &mut SqliteConnection) -> Result<(), Stopped> {
+    let Err(error) = sqlx::query(pragma).execute(connection).await else { return Ok(()) };
+    tracing::warn!(%error, "the write-ahead log could not be copied into the database; it grows");
+    if is_failed_fsync(&error) { Err(Stopped::FailedFsync) } else { Ok(()) }
 }
 
 /// Runs the group in one transaction. A refused write is undone alone; trouble with the file undoes all.

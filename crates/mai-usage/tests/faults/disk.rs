@@ -256,6 +256,6 @@ async fn read_only(trial: &Trial, memory: &Mount) -> String {
     let status = sidecar.ended().await;
     run("mount", &["-o", "remount,rw", memory.at.to_str().unwrap()]).unwrap();
     assert_eq!(status.code(), Some(CONFIGURATION), "{status}");
-    assert!(house.setup.last_words().contains("Read-only file system"), "{}", house.setup.last_words());
+    assert!(house.setup.told().contains("Read-only file system"), "{}", house.setup.told());
     format!("read-only at the start: exit {CONFIGURATION}")
 }

@@ -99,9 +99,9 @@ impl Setup {
         Sidecar { process, proxy, usage, http: client() }
     }
 
-    /// The last line of its log.
-    pub(crate) fn last_words(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap().lines().last().unwrap_or_default().to_owned()
+    /// What the sidecars of this row have said so far.
+    pub(crate) fn told(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
     }
 
     /// Starts it and waits until it is ready.
@@ -172,6 +172,11 @@ impl Sidecar {
             assert!(Instant::now() < deadline, "the sidecar does not end");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn exit(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().unwrap()
     }
 
     /// The sidecar's own process, below its wrapper where there is one.
