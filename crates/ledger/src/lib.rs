@@ -7,6 +7,7 @@ mod error;
 mod open;
 mod organisation;
 mod reads;
+mod seal;
 mod verify;
 mod writer;
 mod writes {

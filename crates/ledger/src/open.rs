@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio_util::task::TaskTracker;
 
 use crate::error::OpenError;
+use crate::seal::seal_what_came_before;
 use crate::{Ledger, LedgerReader, OrganisationFacts, writer};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
@@ -60,6 +61,7 @@ impl Ledger {
         refuse_old_sqlite().await?;
         create_private(path)?;
         let lock = lock(path)?;
+        refuse_other_schema(path).await?;
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(false)
@@ -73,6 +75,7 @@ impl Ledger {
         let database = |source| OpenError::Database { path: path.clone(), source };
         let mut connection = connect.connect().await.map_err(database)?;
         migrate(&mut connection, path).await?;
+        seal_what_came_before(&mut connection).await.map_err(database)?;
         refuse_other_organisation(&mut connection, options).await?;
         let reader = LedgerReader::connect(path).await?;
         let (writer, stopped) = writer::start(connection, lock, &options.tasks);
@@ -180,6 +183,34 @@ async fn refuse_other_organisation(
         }),
         _ => Ok(()),
     }
+}
+
+/// A file that another program migrated stays as it is, to the byte: closing a connection that may write would copy
+/// its write-ahead log into it.
+async fn refuse_other_schema(path: &Path) -> Result<(), OpenError> {
+    // What cannot be looked at, such as a file in the middle of its making, is judged by the migration itself.
+    for (version, checksum, success) in applied_migrations(path).await.unwrap_or_default() {
+        let Some(known) = MIGRATIONS.iter().find(|known| known.version == version) else {
+            return Err(OpenError::Newer { path: path.to_owned(), version });
+        };
+        let source = match success {
+            false => MigrateError::Dirty(version),
+            true if *known.checksum != *checksum => MigrateError::VersionMismatch(version),
+            true => continue,
+        };
+        return Err(OpenError::Migration { path: path.to_owned(), source });
+    }
+    Ok(())
+}
+
+async fn applied_migrations(path: &Path) -> Result<Vec<(i64, Vec<u8>, bool)>, sqlx::Error> {
+    let connect = SqliteConnectOptions::new().filename(path).read_only(true).disable_statement_logging();
+    let mut connection = connect.connect().await?;
+    let applied = sqlx::query_as("SELECT version, checksum, success FROM _sqlx_migrations ORDER BY version")
+        .fetch_all(&mut connection)
+        .await;
+    connection.close().await?;
+    applied
 }
 
 async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {

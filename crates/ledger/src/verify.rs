@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 
 use crate::LedgerReader;
 use crate::error::ReadError;
+use crate::seal::digest_of;
 
 /// What was looked at and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,7 +37,7 @@ impl fmt::Display for Finding {
 }
 
 impl LedgerReader {
-    /// Checks the file: its pages, roll-up = ledger, one settling entry a generation and a call, amounts that
+    /// Checks the file: its pages, the digests of its rows, roll-up = ledger, one settling entry a generation and a call, amounts that
     /// follow from their texts, and calls whose state fits their entries. Reads one consistent snapshot.
     ///
     /// # Errors
@@ -48,6 +49,7 @@ impl LedgerReader {
         let (cost, charge) = totals(&expected, &mut findings);
         let daily = daily_rows(&mut transaction).await?;
         compare_roll_up(&expected, &daily, &mut findings);
+        findings.extend(broken_seals(&mut transaction).await?);
         findings.extend(entries_that_do_not_fit(&mut transaction).await?);
         findings.extend(calls_that_do_not_fit(&mut transaction).await?);
         transaction.rollback().await?;
@@ -163,6 +165,29 @@ fn compare_roll_up(expected: &RollUp, daily: &BTreeMap<DailyKey, DailySum>, find
 
 fn name(key: &DailyKey) -> String {
     format!("{} {} {} {}", key.org_id, key.day, key.user_id, key.model)
+}
+
+/// Rows that are not what was written.
+async fn broken_seals(connection: &mut SqliteConnection) -> Result<Vec<Finding>, ReadError> {
+    let mut findings = Vec::new();
+    let mut entries = sqlx::query!("SELECT id, digest, sealed AS 'sealed!: String' FROM sealed_entries")
+        .fetch(&mut *connection);
+    while let Some(row) = entries.try_next().await? {
+        if row.digest != Some(digest_of(&row.sealed)) {
+            findings
+                .push(Finding(format!("entry {}: it is not what was written: its digest differs", row.id)));
+        }
+    }
+    drop(entries);
+    let mut calls =
+        sqlx::query!("SELECT id, digest, sealed AS 'sealed!: String' FROM sealed_calls").fetch(connection);
+    while let Some(row) = calls.try_next().await? {
+        if row.digest != Some(digest_of(&row.sealed)) {
+            findings
+                .push(Finding(format!("call {}: it is not what was written: its digest differs", row.id)));
+        }
+    }
+    Ok(findings)
 }
 
 /// An entry says of its call what the call says of itself.

@@ -6,6 +6,7 @@ use sqlx::SqliteConnection;
 
 use crate::CallId;
 use crate::error::WriteError;
+use crate::seal::seal_call;
 use crate::writer::Write;
 
 /// Who made a call, as Open `WebUI` told it.
@@ -116,7 +117,7 @@ async fn insert_call(call: &NewCall, connection: &mut SqliteConnection) -> Resul
         markup,
         admitted_at_ms,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    Ok(seal_call(&id, connection).await?)
 }

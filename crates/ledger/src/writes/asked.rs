@@ -5,6 +5,7 @@ use sqlx::SqliteConnection;
 
 use crate::CallId;
 use crate::error::WriteError;
+use crate::seal::seal_call;
 use crate::writer::Write;
 use crate::writes::unsettled::one_call;
 
@@ -33,8 +34,9 @@ impl Write for Asked {
             self.note,
             next_ask_at_ms,
         )
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        one_call(&done, self.call_id)
+        one_call(&done, self.call_id)?;
+        Ok(seal_call(&id, connection).await?)
     }
 }

@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 
 use crate::CallId;
 use crate::error::WriteError;
+use crate::seal::{seal_call, seal_entry};
 use crate::writer::Write;
 use crate::writes::unsettled::as_integer;
 
@@ -136,9 +137,9 @@ async fn void_clash(settle: &Settle, connection: &mut SqliteConnection) -> Resul
         id,
         booked_at_ms,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    Ok(seal_call(&id, connection).await?)
 }
 
 /// What the answer told before it broke off, as recorded with the call. Its counts are those of the moment it
@@ -203,7 +204,7 @@ async fn insert_entry(
         [tokens.prompt, tokens.completion, tokens.reasoning, tokens.cached].map(as_integer);
     let (cost_pico, charge_pico) = (entry.cost.amount.pico(), entry.charge.pico());
     let source = entry.source.as_str();
-    sqlx::query!(
+    let inserted = sqlx::query!(
         "INSERT INTO entries (
              kind, call_id, generation_id, org_id, user_id, model, model_asked, provider, day, occurred_at_ms,
              booked_at_ms, requests, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens,
@@ -231,9 +232,9 @@ async fn insert_entry(
         call.markup,
         charge_pico,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    Ok(seal_entry(inserted.last_insert_rowid(), connection).await?)
 }
 
 async fn add_to_daily_row(entry: &Entry<'_>, connection: &mut SqliteConnection) -> Result<(), WriteError> {
@@ -286,7 +287,7 @@ async fn mark_settled(
         booked_at_ms,
         entry.model,
     )
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
-    Ok(())
+    Ok(seal_call(&id, connection).await?)
 }

@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteQueryResult;
 
 use crate::CallId;
 use crate::error::WriteError;
+use crate::seal::seal_call;
 use crate::writer::Write;
 
 /// A call whose answer has ended without telling its cost. It stays open; `/generation` is asked.
@@ -82,9 +83,10 @@ impl Write for LeaveOpen {
             reasoning,
             cached,
         )
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        one_call(&done, self.call_id)
+        one_call(&done, self.call_id)?;
+        Ok(seal_call(&id, connection).await?)
     }
 }
 
@@ -111,9 +113,10 @@ impl Write for End {
             http_status,
             closed_at_ms,
         )
-        .execute(connection)
+        .execute(&mut *connection)
         .await?;
-        one_call(&done, *call_id)
+        one_call(&done, *call_id)?;
+        Ok(seal_call(&id, connection).await?)
     }
 }
 
@@ -122,25 +125,30 @@ impl Write for OrphanInterrupted {
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, WriteError> {
         let now_ms = self.now.as_millisecond();
-        let orphaned = sqlx::query!(
+        let orphaned = sqlx::query_scalar!(
             "UPDATE calls
              SET state = 'orphan', outcome = 'interrupted', closed_at_ms = ?1,
                  note = 'the program ended before the generation id was known'
-             WHERE state = 'intent'",
+             WHERE state = 'intent'
+             RETURNING id",
             now_ms,
         )
-        .execute(&mut *connection)
+        .fetch_all(&mut *connection)
         .await?;
         // Nobody ends these any more: ask at once instead of after the longest call.
-        sqlx::query!(
+        let open = sqlx::query_scalar!(
             "UPDATE calls
              SET next_ask_at_ms = ?1, outcome = 'interrupted', closed_at_ms = ?1
-             WHERE state = 'open' AND closed_at_ms IS NULL",
+             WHERE state = 'open' AND closed_at_ms IS NULL
+             RETURNING id",
             now_ms,
         )
-        .execute(connection)
+        .fetch_all(&mut *connection)
         .await?;
-        Ok(orphaned.rows_affected())
+        for id in orphaned.iter().chain(&open) {
+            seal_call(id, connection).await?;
+        }
+        Ok(orphaned.len() as u64)
     }
 }
 

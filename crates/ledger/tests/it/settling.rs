@@ -132,6 +132,7 @@ async fn entries_and_final_states_cannot_be_changed_by_any_statement() {
     let mut connection = SqliteConnection::connect(&url).await.unwrap();
     for statement in [
         "UPDATE entries SET cost_pico_usd = 0",
+        "UPDATE entries SET digest = NULL",
         "DELETE FROM entries",
         "UPDATE calls SET state = 'open'",
         "UPDATE calls SET generation_id = 'gen-other'",
@@ -160,7 +161,10 @@ async fn verify_names_what_was_tampered_with() {
             "DROP TRIGGER entries_no_update; UPDATE entries SET generation_id = 'gen-other'",
             "is not that of call",
         ),
+        ("DROP TRIGGER entries_no_update; UPDATE entries SET provider = 'x'", "entry 1: it is not what was"),
+        ("DROP TRIGGER entries_seal_once; UPDATE entries SET digest = NULL", "entry 1: it is not what was"),
         ("DROP TRIGGER calls_states; UPDATE calls SET state = 'open'", "once: call"),
+        ("UPDATE calls SET model_asked = 'x'", "it is not what was written"),
     ] {
         let books = Books::new().await;
         let call = books.open_call("anna", "gen-1790000000-AAAA").await;

@@ -1,9 +1,10 @@
 //! Row 11: a copy that was damaged. Every change of a value of the ledger is found by `verify`, and named.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::time::Duration;
 
 use openrouter_sim::{Options, Simulator};
 use serde_json::json;
@@ -18,6 +19,9 @@ use crate::sidecar::{PROGRAM, Setup, client};
 use crate::trial::{Outcome, Trial};
 
 const PAGE: usize = 4_096;
+
+/// The daemon is started on one copy in so many.
+const DAEMON_EVERY: usize = 7;
 
 /// Calls before the copies are made: enough for a checkpoint in the middle.
 const CALLERS: usize = 20;
@@ -40,6 +44,15 @@ enum Damage {
     FlippedLog,
     TruncatedLog,
 }
+
+const DAMAGES: [Damage; 6] = [
+    Damage::Flips,
+    Damage::ZeroedPage,
+    Damage::SwappedPages,
+    Damage::Truncated,
+    Damage::FlippedLog,
+    Damage::TruncatedLog,
+];
 
 /// What became of the copies.
 #[derive(Debug, Default)]
@@ -69,7 +82,23 @@ pub(crate) async fn of_a_copy(trial: Trial) -> Outcome {
     let killed = populate(&trial, &setup, "killed", false).await;
     assert!(stopped.log.is_empty() && killed.log.len() > PAGE, "the kill left no log");
     let columns = change_every_column(&trial, &stopped).await;
-    panic!("{columns}");
+    let mut tally = Tally::default();
+    for number in 0..copies {
+        let damage = DAMAGES[number % DAMAGES.len()];
+        let original = if damage.is_of_the_log() { &killed } else { &stopped };
+        let copy = trial.path("copy.db");
+        original.write(&copy);
+        damage.strike(&copy, &mut dice);
+        tally.judge(damage, original, &copy).await;
+        if number % DAEMON_EVERY == 0 {
+            tally.start_daemon(&setup, &copy).await;
+        }
+    }
+    for (damage, [copies, changed, _]) in &tally.kinds {
+        assert!(*changed > 0, "{copies} times {damage:?} changed nothing");
+    }
+    assert!(tally.daemons.iter().sum::<usize>() > 0);
+    Outcome::Counts(format!("{columns} columns changed one by one, each found and named; {tally}"))
 }
 
 /// Calls of every kind, then an end.
@@ -87,9 +116,10 @@ async fn populate(trial: &Trial, setup: &Setup, name: &str, in_peace: bool) -> O
                 let tokens = 10 + number;
                 let known = json!({ "completion_tokens": tokens, "cached_tokens": 3, "reasoning_tokens": 2 });
                 let knobs = match number % 40 {
-                    0 => json!({ "error": "402-credits" }),
+                    0 => json!({ "error": "402-credits", "generation_header": false }),
                     1 => json!({ "cost": "missing", "settle_after_ms": 3_600_000 }),
-                    2 => json!({ "error": "500" }),
+                    2 => json!({ "error": "500", "generation_header": false }),
+                    3 => json!({ "error": "502" }),
                     _ => known,
                 };
                 ask(question(&http, proxy, &user_id, &chat(number % 2 == 0, &knobs)), &user_id).await;
@@ -111,71 +141,174 @@ async fn populate(trial: &Trial, setup: &Setup, name: &str, in_peace: bool) -> O
     Original { database, log, values }
 }
 
-/// Changes each column of each table in one row, and everything that stands beside it correctly.
-async fn change_every_column(trial: &Trial, original: &Original) -> String {
-    let names: BTreeSet<(&str, &str)> =
+/// Changes each column of each table in one row, with indexes and all, and expects that the row is named. Answers how
+/// many.
+async fn change_every_column(trial: &Trial, original: &Original) -> usize {
+    let columns: BTreeSet<(&str, &str)> =
         original.values.keys().map(|(table, _, column)| (*table, column.as_str())).collect();
-    let mut missed = Vec::new();
-    for (table, column) in &names {
+    for (table, column) in &columns {
         let copy = trial.path("column.db");
         original.write(&copy);
-        let (_, key) = TABLES.iter().find(|(name, _)| name == table).unwrap();
-        let mut connection =
-            SqliteConnectOptions::new().filename(&copy).foreign_keys(false).connect().await.unwrap();
-        let triggers: Vec<(String, String)> =
-            sqlx::query_as("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
-                .fetch_all(&mut connection)
-                .await
-                .unwrap();
-        for (name, _) in &triggers {
-            run(&mut connection, format!("DROP TRIGGER {name}")).await.unwrap();
-        }
-        let row: String = sqlx::query_scalar(AssertSqlSafe(format!(
-            "SELECT CAST({key} AS TEXT) FROM {table} WHERE {column} IS NOT NULL ORDER BY 1 LIMIT 1 OFFSET 3"
-        )))
-        .fetch_optional(&mut connection)
-        .await
-        .unwrap()
-        .unwrap_or_default();
-        let mut changed = false;
-        for value in [
-            format!("{column} + 1"),
-            format!("{column} - 1"),
-            format!("{column} || 'x'"),
-            format!("substr({column}, 2) || 'x'"),
-            "'void'".to_owned(),
-            "'statement'".to_owned(),
-            "'2027-01-01'".to_owned(),
-            "'adjustment'".to_owned(),
-        ] {
-            let done = run(
-                &mut connection,
-                format!("UPDATE OR FAIL {table} SET {column} = {value} WHERE {key} = '{row}'"),
-            )
-            .await;
-            if done.is_ok_and(|rows| rows == 1) {
-                changed = true;
-                break;
-            }
-        }
-        for (_, sql) in triggers {
-            run(&mut connection, sql).await.unwrap();
-        }
-        connection.close().await.unwrap();
-        let verdict = Command::new(PROGRAM).args(["verify", "--database"]).arg(&copy).output().unwrap();
-        missed.push(format!(
-            "{table}.{column}: changed {changed} row {row} found {}",
-            !verdict.status.success()
-        ));
+        let row = change_one_value(&copy, table, column).await;
+        let (found, told) = verdict(&copy);
+        assert!(found, "a changed {table}.{column} is not found");
+        assert!(*column == "id" || told.contains(&row), "{table}.{column} of {row} is not named: {told}");
     }
-    missed.join("\n")
+    columns.len()
 }
 
-async fn run(connection: &mut SqliteConnection, statement: String) -> Result<u64, sqlx::Error> {
-    Ok(sqlx::query(AssertSqlSafe(statement)).execute(connection).await?.rows_affected())
+/// Changes `column` in the first row that has it, against every rule of the schema; answers the row's name.
+async fn change_one_value(copy: &Path, table: &str, column: &str) -> String {
+    let (_, key) = TABLES.iter().find(|(name, _)| *name == table).unwrap();
+    let options = SqliteConnectOptions::new().filename(copy).foreign_keys(false);
+    let mut connection = options.pragma("ignore_check_constraints", "1").connect().await.unwrap();
+    let triggers: Vec<(String, String)> =
+        sqlx::query_as("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    for (name, _) in &triggers {
+        run(&mut connection, format!("DROP TRIGGER {name}")).await;
+    }
+    let first =
+        format!("SELECT CAST({key} AS TEXT) FROM {table} WHERE {column} IS NOT NULL ORDER BY 1 LIMIT 1");
+    let row: String = sqlx::query_scalar(AssertSqlSafe(first))
+        .fetch_one(&mut connection)
+        .await
+        .unwrap_or_else(|_| panic!("no {table}.{column}"));
+    let change = format!(
+        "UPDATE {table} SET {column} = CASE typeof({column})
+            WHEN 'integer' THEN {column} + 100000
+            WHEN 'text' THEN char(unicode({column}) + 1) || substr({column}, 2)
+            ELSE zeroblob(32) END
+         WHERE CAST({key} AS TEXT) = '{row}'"
+    );
+    assert_eq!(run(&mut connection, change).await, 1);
+    for (_, sql) in triggers {
+        run(&mut connection, sql).await;
+    }
+    connection.close().await.unwrap();
+    row
+}
+
+/// Whether `verify` found something, and its words.
+fn verdict(database: &Path) -> (bool, String) {
+    let output = Command::new(PROGRAM).args(["verify", "--database"]).arg(database).output().unwrap();
+    let told = [output.stdout, output.stderr].concat();
+    let told = String::from_utf8_lossy(&told).into_owned();
+    assert!(!told.contains("panicked"), "{told}");
+    (!output.status.success(), told)
+}
+
+impl Damage {
+    const fn is_of_the_log(self) -> bool {
+        matches!(self, Self::FlippedLog | Self::TruncatedLog)
+    }
+
+    fn strike(self, copy: &Path, dice: &mut Dice) {
+        let file = if self.is_of_the_log() { beside(copy, "-wal") } else { copy.to_owned() };
+        let mut bytes = std::fs::read(&file).unwrap();
+        let mut below = |sides: usize| usize::try_from(dice.roll(u64::try_from(sides).unwrap())).unwrap();
+        let pages = bytes.len() / PAGE;
+        match self {
+            Self::Flips | Self::FlippedLog => {
+                for _ in 0..=below(3) {
+                    let position = below(bytes.len());
+                    bytes[position] ^= 1 << below(8);
+                }
+            }
+            Self::ZeroedPage => {
+                let start = below(pages) * PAGE;
+                bytes[start..start + PAGE].fill(0);
+            }
+            Self::SwappedPages => {
+                let (one, other) = (below(pages), below(pages));
+                for offset in 0..PAGE {
+                    bytes.swap(one * PAGE + offset, other * PAGE + offset);
+                }
+            }
+            Self::Truncated | Self::TruncatedLog => bytes.truncate(below(bytes.len())),
+        }
+        std::fs::write(file, bytes).unwrap();
+    }
+}
+
+impl Tally {
+    /// What `verify` says of the copy, against what SQL reads from it.
+    async fn judge(&mut self, damage: Damage, original: &Original, copy: &Path) {
+        let (found, told) = verdict(copy);
+        assert!(!found || !told.trim().is_empty(), "it is found and nothing is said");
+        // What cannot be read at all has changed as well.
+        let values = dump(copy).await.ok();
+        let changed = values.as_ref() != Some(&original.values);
+        let kind = self.kinds.entry(damage).or_default();
+        for (count, counts) in kind.iter_mut().zip([true, changed, changed && found]) {
+            *count += usize::from(counts);
+        }
+        if changed && !found {
+            assert!(damage.is_of_the_log(), "{damage:?} changed values and is not found");
+            assert!(original.began_with(&values.unwrap()), "{damage:?} left books that never were");
+            self.lost_tails += 1;
+        }
+    }
+
+    /// On a damaged file the daemon refuses or serves; what is wrong with an entry stays to be found.
+    async fn start_daemon(&mut self, setup: &Setup, copy: &Path) {
+        let (found, told) = verdict(copy);
+        let mut setup = setup.clone();
+        copy.clone_into(&mut setup.database);
+        let said = setup.told().len();
+        let mut sidecar = setup.spawn();
+        let served = loop {
+            if let Some(status) = sidecar.exit() {
+                assert!(status.code().is_some_and(|code| code != 0), "{status}");
+                break false;
+            }
+            if sidecar.health().await.is_some() {
+                break true;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        sidecar.kill();
+        let words = setup.told().split_off(said);
+        assert!(!words.contains("panicked"), "{words}");
+        assert!(served || words.contains("error: "), "it ended without a word");
+        assert!(served || found, "a file without a fault was refused: {words}");
+        if served && told.contains("entry ") {
+            assert!(verdict(copy).0, "the daemon has hidden what was found: {told}");
+        }
+        self.daemons[usize::from(served)] += 1;
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (damage, [copies, changed, found]) in &self.kinds {
+            write!(f, "{damage:?} {copies} copies, {changed} with changed values, {found} found; ")?;
+        }
+        let [refused, served] = self.daemons;
+        write!(f, "{} lost ends of a log, which only a mark outside the file could tell; ", self.lost_tails)?;
+        write!(f, "daemon refused {refused}, served {served}")
+    }
+}
+
+async fn run(connection: &mut SqliteConnection, statement: String) -> u64 {
+    sqlx::query(AssertSqlSafe(statement)).execute(connection).await.unwrap().rows_affected()
 }
 
 impl Original {
+    /// Whether `values` are these books as they were at an earlier moment.
+    fn began_with(&self, values: &Values) -> bool {
+        const NEVER_CHANGING: [&str; 7] =
+            ["id", "org_id", "user_id", "endpoint", "model_asked", "markup", "admitted_at_ms"];
+        let same = |key: &(&str, String, String)| values.get(key) == self.values.get(key);
+        let entries: BTreeSet<i64> =
+            values.keys().filter(|key| key.0 == "entries").map(|key| key.1.parse().unwrap()).collect();
+        entries.iter().copied().eq(1..=i64::try_from(entries.len()).unwrap())
+            && values.keys().filter(|key| key.0 == "entries").all(same)
+            && values.keys().filter(|key| key.0 == "calls" && NEVER_CHANGING.contains(&&*key.2)).all(same)
+    }
+
     fn write(&self, copy: &Path) {
         for suffix in ["", "-wal", "-shm", ".lock"] {
             let _ = std::fs::remove_file(beside(copy, suffix));

@@ -29,6 +29,23 @@ const LONGEST_MIGRATION_US: u64 = 50_000;
 const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// A call of each state, as version 1 wrote them.
+const ROWS_OF_VERSION_1: &str = "
+    INSERT INTO client_organizations (id, name, created_at, updated_at)
+    VALUES ('mai_client_63a4eb6d', 'Company_A', 1790000000000, 1790000000000);
+    INSERT INTO users (user_id, external_user, first_seen_at_ms, last_seen_at_ms)
+    VALUES ('anna', 'mai_client_63a4eb6d_user_55579b55', 1790000000000, 1790000000000);
+    INSERT INTO calls (id, org_id, user_id, endpoint, model_asked, markup, state, admitted_at_ms, generation_id)
+    SELECT 'call of ' || value, 'mai_client_63a4eb6d', 'anna', 'chat/completions', 'a/b', '1.3', value, 1790000000000,
+        iif(value IN ('settled', 'open'), 'gen-1790000000-' || value, NULL)
+    FROM json_each('[\"open\", \"orphan\", \"settled\", \"void\"]');
+    INSERT INTO entries (kind, call_id, generation_id, org_id, user_id, model, day, occurred_at_ms, booked_at_ms,
+        requests, cost_text, cost_exact, cost_pico_usd, cost_source, markup, charge_pico_usd)
+    VALUES ('call', 'call of settled', 'gen-1790000000-settled', 'mai_client_63a4eb6d', 'anna', 'a/b', '2026-09-21',
+        1790000000000, 1790000000000, 1, '1e-9', 1, 1000, 'response', '1.3', 1300);
+    INSERT INTO daily_usage
+    VALUES ('mai_client_63a4eb6d', '2026-09-21', 'anna', 'a/b', 1, 0, 0, 1000, 1300, 1790000000000, 1790000000000);";
+
 /// Row 13.
 pub(crate) async fn two_and_upgrades(trial: Trial) -> Outcome {
     if !can_trace() {
@@ -205,6 +222,9 @@ impl Versions {
             let file = trial.path(&format!("version-{}.db", migration.version));
             let pool = SqlitePool::connect_with(making(&file)).await.unwrap();
             migrator.run_to(migration.version, &pool).await.unwrap();
+            if files.len() == 1 {
+                sqlx::raw_sql(ROWS_OF_VERSION_1).execute(&pool).await.unwrap();
+            }
             pool.close().await;
             let mut connection = connect(&file).await;
             schemas.push(schema(&mut connection).await);
@@ -311,10 +331,11 @@ fn with_suffix(database: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// The parts of a database that hold data.
+/// The parts of a database that hold data; an empty one holds none.
 fn bytes_of(database: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let parts = ["", "-wal", "-journal"].into_iter();
-    parts.filter_map(|suffix| Some((suffix, std::fs::read(with_suffix(database, suffix)).ok()?))).collect()
+    let read = parts.filter_map(|suffix| Some((suffix, std::fs::read(with_suffix(database, suffix)).ok()?)));
+    read.filter(|(suffix, bytes)| suffix.is_empty() || !bytes.is_empty()).collect()
 }
 
 fn remove(database: &Path) {
