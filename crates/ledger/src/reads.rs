@@ -240,29 +240,33 @@ impl LedgerReader {
     }
 
     /// Open calls that are due to be asked for at `now`, the longest due first, at most `limit`; with
-    /// `fewer_asks_than` only those that were asked for less often.
+    /// `fewer_asks_than` only those that were asked for less often. A call that has ended and is due after
+    /// `no_later_than` is due as well: the clock was set back since.
     ///
     /// # Errors
     /// [`ReadError`] where the file cannot be read.
     pub async fn due_calls(
         &self,
         now: Timestamp,
+        no_later_than: Timestamp,
         fewer_asks_than: u32,
         limit: u32,
     ) -> Result<Vec<OpenCall>, ReadError> {
-        let now_ms = now.as_millisecond();
+        let (now_ms, no_later_than_ms) = (now.as_millisecond(), no_later_than.as_millisecond());
         let rows = sqlx::query!(
             "SELECT
                  id, generation_id AS 'generation_id!', model_asked, admitted_at_ms,
                  coalesce(http_status >= 400, 0) OR coalesce(outcome = 'answer-error', 0) AS 'was_error!: bool',
                  asks AS 'asks: u32'
              FROM calls
-             WHERE state = 'open' AND next_ask_at_ms <= ?1 AND asks < ?2
+             WHERE state = 'open' AND asks < ?2
+                 AND (next_ask_at_ms <= ?1 OR (next_ask_at_ms > ?4 AND closed_at_ms IS NOT NULL))
              ORDER BY next_ask_at_ms, id
              LIMIT ?3",
             now_ms,
             fewer_asks_than,
             limit,
+            no_later_than_ms,
         )
         .fetch_all(&self.pool)
         .await?;

@@ -59,7 +59,7 @@ impl Upkeep {
         // The first poll is due now.
         alarms.poll_now.notify_one();
         tokio::select! {
-            () = self.follow(alarms) => {}
+            () = self.follow(alarms, poll_interval) => {}
             () = stop.cancelled() => {}
         }
         scheduler.shutdown().await?;
@@ -67,11 +67,23 @@ impl Upkeep {
     }
 
     /// Does one duty after the other as they become due, for ever.
-    async fn follow(&self, alarms: &Alarms) {
+    async fn follow(&self, alarms: &Alarms, poll_interval: Duration) {
         let mut asked_at = Instant::now();
+        // The schedule goes by the wall clock, and is silent for hours where that is set back by hours.
+        let mut poll_at_the_latest = Instant::now() + 2 * poll_interval;
         loop {
+            let poll = async {
+                tokio::select! {
+                    () = alarms.poll_now.notified() => {}
+                    () = tokio::time::sleep_until(poll_at_the_latest) => {}
+                }
+            };
             let outcome = tokio::select! {
-                () = alarms.poll_now.notified() => self.poll().await.map(drop),
+                () = poll => {
+                    let polled = self.poll().await.map(drop);
+                    poll_at_the_latest = Instant::now() + 2 * poll_interval;
+                    polled
+                }
                 () = self.until_next_ask(asked_at) => {
                     let asked = self.settle_due(Due::Soon).await.map(drop);
                     asked_at = Instant::now();

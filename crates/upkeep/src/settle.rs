@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use ledger::{Asked, Ending, OpenCall, Settle, Settled, WriteError};
 use metering::{Report, Settlement};
 use openrouter::{GenerationAnswer, UpstreamError};
@@ -30,6 +30,15 @@ pub(crate) enum Due {
     All,
 }
 
+/// The longest that a call waits for its next ask, with the length of this round on top. One that seems to wait for
+/// longer was left by a clock that has been set back since.
+const fn longest_pause(due: Due) -> SignedDuration {
+    match due {
+        Due::Soon => SignedDuration::from_mins(11),
+        Due::All => SignedDuration::from_hours(25),
+    }
+}
+
 impl Upkeep {
     /// Asks about every open call that is due; answers how many were settled.
     pub(crate) async fn settle_due(&self, due: Due) -> Result<u64, UpkeepError> {
@@ -37,10 +46,11 @@ impl Upkeep {
         let fewer_asks_than = if due == Due::Soon { SOON_ASKS } else { u32::MAX };
         // What is due at the start is asked once, however long that takes.
         let as_of = self.clock.now();
+        let no_later_than = as_of.checked_add(longest_pause(due)).unwrap_or(Timestamp::MAX);
         let (mut settled, mut unanswered) = (0, 0);
         let enough = Instant::now() + LONGEST_ROUND;
         loop {
-            let page = self.ledger.reader().due_calls(as_of, fewer_asks_than, PAGE).await?;
+            let page = self.ledger.reader().due_calls(as_of, no_later_than, fewer_asks_than, PAGE).await?;
             let is_last = page.len() < PAGE as usize;
             for call in page {
                 self.pace.lock().await.tick().await;

@@ -118,11 +118,16 @@ pub(crate) async fn wait_settled(database: &Path) {
 
 /// Compares the three histories of calls that all went through the sidecar. Panics where a promise is broken.
 pub(crate) async fn check(database: &Path, truth: &[Charge], seen: &[Seen]) -> Counts {
+    check_in("Europe/Warsaw", database, truth, seen).await
+}
+
+/// The same for an organisation in another zone.
+pub(crate) async fn check_in(zone: &str, database: &Path, truth: &[Charge], seen: &[Seen]) -> Counts {
     let books = read(database).await;
     let heads_seen = books.know_every_head(seen);
     let unbooked = books.are_the_bill(truth);
     let orphans = books.have_an_orphan_for_each(&unbooked);
-    books.follow_the_rules();
+    books.follow_the_rules(zone);
     check_roll_up(database).await;
     verify(database);
     Counts {
@@ -220,15 +225,15 @@ impl Books {
     }
 
     /// The charge is the cost x 1.3, half to even; the day is the local one of the instant; the text is the cost.
-    fn follow_the_rules(&self) {
-        let warsaw = TimeZone::get("Europe/Warsaw").unwrap();
+    fn follow_the_rules(&self, zone: &str) {
+        let zone = TimeZone::get(zone).unwrap();
         for entry in &self.entries {
             assert_eq!(entry.markup, "1.3");
             let (tenfold, half) = (i128::from(entry.cost_pico_usd) * 13, 5);
             let (whole, rest) = (tenfold / 10, tenfold % 10);
             let up = rest > half || (rest == half && whole % 2 == 1);
             assert_eq!(i128::from(entry.charge_pico_usd), whole + i128::from(up), "{entry:?}");
-            let local = Timestamp::from_millisecond(entry.occurred_at_ms).unwrap().to_zoned(warsaw.clone());
+            let local = Timestamp::from_millisecond(entry.occurred_at_ms).unwrap().to_zoned(zone.clone());
             assert_eq!(entry.day, local.strftime("%Y-%m-%d").to_string(), "{entry:?}");
             assert!(!entry.cost_text.is_empty());
         }
