@@ -5,7 +5,7 @@ set -eu
 packages="gcc libc6-dev"
 if [ "${1:-}" = test ]; then
     packages="$packages ca-certificates curl debootstrap docker.io docker-compose faketime iproute2 procps \
-        python3 python3-pip python3-venv util-linux"
+        python3 python3-pip python3-venv strace util-linux"
 fi
 
 missing=""
