@@ -105,7 +105,7 @@ async fn days_at(trial: &Trial, library: &Path, moment: &Moment, skew_hours: i64
         .with("TZ", "UTC")
         .with("FAKETIME", own.strftime("@%Y-%m-%d %H:%M:%S").to_string())
         .with("BILLING_TIMEZONE", zone);
-    setup.database = trial.path(&format!("{}-{skew_hours}.db", at.as_second()));
+    setup.database = trial.path(&format!("{}-{}-{skew_hours}.db", zone.replace('/', "-"), at.as_second()));
     let mut sidecar = setup.start().await;
     let mut seen = Vec::new();
     for before in [Some(BEFORE), Some(JUST_BEFORE), None] {
