@@ -57,9 +57,10 @@ impl Ledger {
     pub async fn open(
         options: &LedgerOptions,
     ) -> Result<(Self, tokio::sync::oneshot::Receiver<Stopped>), OpenError> {
-        let path = &options.path;
         refuse_old_sqlite().await?;
-        create_private(path)?;
+        create_private(&options.path)?;
+        // Under a link's name the lock would be another one.
+        let path = &own_name(&options.path)?;
         let lock = lock(path)?;
         refuse_other_schema(path).await?;
         let connect = SqliteConnectOptions::new()
@@ -134,7 +135,14 @@ fn create_private(path: &Path) -> Result<(), OpenError> {
     }
 }
 
+/// The write-ahead log holds what the database holds, and one that somebody copied back has the mode of the copy.
 fn refuse_readable_by_others(path: &Path) -> Result<(), OpenError> {
+    refuse_mode(path)?;
+    let log = beside(&own_name(path)?, "-wal");
+    if log.exists() { refuse_mode(&log) } else { Ok(()) }
+}
+
+fn refuse_mode(path: &Path) -> Result<(), OpenError> {
     let file = |source| OpenError::File { path: path.to_owned(), source };
     let mode = std::fs::metadata(path).map_err(file)?.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -143,12 +151,21 @@ fn refuse_readable_by_others(path: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// The file's name without links.
+fn own_name(path: &Path) -> Result<PathBuf, OpenError> {
+    path.canonicalize().map_err(|source| OpenError::File { path: path.to_owned(), source })
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
 /// The lock is a file of its own beside the database: a lock on the database itself would be lost as soon as
 /// any descriptor of it is closed in this process, and backups and readers open many.
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock_path = PathBuf::from(name);
+    let lock_path = beside(path, ".lock");
     let file = OpenOptions::new()
         .write(true)
         .create(true)

@@ -83,7 +83,9 @@ pub(crate) async fn answer(
     match kept.as_mut() {
         Some(list) => {
             list.good_until = now.checked_add(STALE_FOR).unwrap_or(Timestamp::MAX);
-            tracing::warn!(path = path_and_query, "OpenRouter's list cannot be had; the last one is served");
+            // Not the query: somebody may have put a key there.
+            let path = path_and_query.split('?').next();
+            tracing::warn!(path, "OpenRouter's list cannot be had; the last one is served");
             Ok(list.response())
         }
         None => Err(refusal),

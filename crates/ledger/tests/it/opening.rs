@@ -26,6 +26,28 @@ async fn a_second_daemon_is_refused() {
     assert!(matches!(open_again(&books).await, OpenError::Busy { .. }));
 }
 
+/// Another name would be another lock, and two programs would write one file.
+#[tokio::test]
+async fn a_second_daemon_is_refused_under_another_name_too() {
+    let books = Books::new().await;
+    let link = books.folder.path().join("link.db");
+    std::os::unix::fs::symlink(books.folder.path().join("usage.db"), &link).unwrap();
+    let error = Ledger::open(&crate::options(link, &TaskTracker::new())).await.unwrap_err();
+    assert!(matches!(error, OpenError::Busy { .. }), "{error}");
+}
+
+/// The write-ahead log holds what the database holds.
+#[tokio::test]
+async fn a_public_log_is_refused() {
+    let folder = close(Books::new().await).await;
+    let log = folder.path().join("usage.db-wal");
+    std::fs::write(&log, []).unwrap();
+    std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let options = crate::options(folder.path().join("usage.db"), &TaskTracker::new());
+    let error = Ledger::open(&options).await.unwrap_err();
+    assert!(error.to_string().contains("usage.db-wal"), "{error}");
+}
+
 #[tokio::test]
 async fn the_file_is_private_and_a_public_one_is_refused() {
     let books = Books::new().await;
