@@ -27,8 +27,8 @@ macro_rules! knobs {
 }
 
 knobs! {
-    /// Refuses the call: a case such as `402-credits`, `403-key-limit`, `429-upstream`, `html-404`, `html-200`,
-    /// `error-in-200`, or any bare status such as `502`.
+    /// Refuses the call: a case such as `402-credits`, `403-key-limit`, `429-upstream`, `html-404`, `html-200`
+    /// (or of any other status), `error-in-200`, or any bare status such as `502`.
     error: String,
     /// Waits before the head.
     head_delay_ms: u64,
@@ -42,6 +42,10 @@ knobs! {
     comments: usize,
     /// Writes the body in pieces of so many bytes, each flushed.
     frame_bytes: usize,
+    /// Waits after each piece of the body.
+    frame_delay_ms: u64,
+    /// A stream never ends: its last content chunk comes again and again.
+    endless: bool,
     /// Aborts the connection after so many bytes of the body.
     cut_after_bytes: usize,
     /// Falls silent, connection open, after so many bytes of the body.

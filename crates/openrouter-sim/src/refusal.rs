@@ -97,11 +97,12 @@ impl Refusal {
             "429-upstream" => Some(Self::upstream_rate(model)),
             "429-platform" => Some(Self::platform_rate()),
             "400-validation" => Some(Self::validation("messages", "Required")),
-            "html-404" => Some(Self::html(StatusCode::NOT_FOUND)),
-            "html-200" => Some(Self::html(StatusCode::OK)),
             status => {
-                let status = StatusCode::from_bytes(status.as_bytes()).ok()?;
-                Some(Self::of_status(status))
+                let (refuse, status): (fn(StatusCode) -> Self, _) = match status.strip_prefix("html-") {
+                    Some(status) => (Self::html, status),
+                    None => (Self::of_status, status),
+                };
+                StatusCode::from_bytes(status.as_bytes()).ok().map(refuse)
             }
         }
     }

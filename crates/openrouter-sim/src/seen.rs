@@ -14,6 +14,8 @@ const KEPT_REQUESTS: usize = 100_000;
 /// A request as it arrived.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct SeenRequest {
+    /// When it was there whole, on the simulator's clock.
+    pub arrived_ms: i64,
     /// `POST`.
     pub method: String,
     /// Path and query, byte for byte.

@@ -166,6 +166,7 @@ async fn note(State(world): State<Arc<World>>, request: Request, next: Next) -> 
     if !parts.uri.path().starts_with("/sim/") {
         let Named { user, model } = Named::read(&parts.headers, &body);
         let seen = SeenRequest {
+            arrived_ms: world.clock.now_ms(),
             method: parts.method.as_str().to_owned(),
             path: parts.uri.to_string(),
             headers: redacted(&parts.headers),

@@ -52,6 +52,15 @@ pub(crate) fn chat(stream: bool, knobs: &Value) -> Value {
 
 /// Asks and reads to the end, whatever that is. `None` where no head came.
 pub(crate) async fn ask(request: reqwest::RequestBuilder, user_id: &str) -> Option<Seen> {
+    ask_until(request, user_id, |_| false).await
+}
+
+/// Asks, reads until the body is `enough`, and leaves. `None` where no head came.
+pub(crate) async fn ask_until(
+    request: reqwest::RequestBuilder,
+    user_id: &str,
+    enough: impl Fn(&[u8]) -> bool,
+) -> Option<Seen> {
     let mut answer = request.send().await.ok()?;
     let generation_id = answer.headers().get("x-generation-id").map(|id| id.to_str().unwrap().to_owned());
     let mut seen = Seen {
@@ -61,11 +70,12 @@ pub(crate) async fn ask(request: reqwest::RequestBuilder, user_id: &str) -> Opti
         body: Vec::new(),
         whole: false,
     };
-    loop {
+    while !enough(&seen.body) {
         match answer.chunk().await {
             Ok(Some(piece)) => seen.body.extend_from_slice(&piece),
             Ok(None) => return Some(Seen { whole: true, ..seen }),
             Err(_) => return Some(seen),
         }
     }
+    Some(seen)
 }

@@ -100,6 +100,28 @@ pub(crate) async fn known_ids(database: &Path) -> HashSet<String> {
     ids.into_iter().collect()
 }
 
+/// Waits until no call is being answered any more: every one has its end written down.
+pub(crate) async fn wait_closed(database: &Path, patience: Duration) {
+    let (mut connection, deadline) = (connect(database).await, Instant::now() + patience);
+    loop {
+        let count = "SELECT count(*) FROM calls WHERE closed_at_ms IS NULL";
+        let under_way: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
+        if under_way == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{under_way} calls are still being answered after {patience:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// How often calls ended in which way.
+pub(crate) async fn outcomes(database: &Path) -> BTreeMap<String, usize> {
+    let mut connection = connect(database).await;
+    let counts = "SELECT outcome, count(*) FROM calls WHERE outcome IS NOT NULL GROUP BY outcome";
+    let counts: Vec<(String, i64)> = sqlx::query_as(counts).fetch_all(&mut connection).await.unwrap();
+    counts.into_iter().map(|(outcome, count)| (outcome, usize::try_from(count).unwrap())).collect()
+}
+
 /// Waits until every call is settled, an orphan or void. Four questions a second are asked, so many take long.
 pub(crate) async fn wait_settled(database: &Path) {
     let mut last = (i64::MAX, Instant::now());

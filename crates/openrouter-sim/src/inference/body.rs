@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -80,6 +81,17 @@ impl AnswerBody {
         pending
     }
 
+    /// Where an answer without an end would end, its last content begins again.
+    fn begin_again(&mut self) {
+        let steps = &self.script.steps;
+        let ends = steps.get(self.step).is_some_and(|step| step.mark == Mark::Complete);
+        if self.call.knobs.endless == Some(true) && ends && self.step > 0 {
+            self.step -= 1;
+            let before = self.step.checked_sub(1).and_then(|before| steps.get(before));
+            self.sent_bytes = before.map_or(0, |before| before.end);
+        }
+    }
+
     /// Hands over the next piece of `step`, within the limits of the knobs.
     fn next_piece(&mut self, step: Step) -> Bytes {
         match step.mark {
@@ -96,6 +108,7 @@ impl AnswerBody {
         let piece = self.script.bytes.slice(self.sent_bytes..end);
         self.sent_bytes = end;
         self.flushed = false;
+        self.pause = knobs.frame_delay_ms.map(|delay_ms| Box::pin(sleep(Duration::from_millis(delay_ms))));
         if end == step.end {
             self.step += 1;
             self.begun = false;
@@ -117,6 +130,7 @@ impl Body for AnswerBody {
             Some(Poll::Pending) => return Poll::Pending,
             None => {}
         }
+        self.begin_again();
         let Some(step) = self.script.steps.get(self.step).copied() else { return Poll::Ready(None) };
         if self.pauses_before(step, context) {
             return Poll::Pending;

@@ -3,6 +3,7 @@
 use openrouter_sim::{Charge, Simulator};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::client::{LONGEST_WAIT, charged, chat, post, read, send, start};
@@ -26,6 +27,18 @@ async fn leave(sim: &Simulator, stream: bool, knobs: &Value, until: &str) -> Cha
     drop(connection);
     charged(sim, expected).await;
     sim.truth().pop().unwrap()
+}
+
+/// Asks for a stream and reads so many bytes of it.
+async fn post_and_read(sim: &Simulator, knobs: &Value, bytes: usize) -> TcpStream {
+    let head = format!(
+        "POST /api/v1/chat/completions HTTP/1.1\r\nauthorization: Bearer {}",
+        openrouter_sim::DEFAULT_KEY
+    );
+    let mut connection = send(sim, &head, chat(true, knobs).to_string().as_bytes()).await;
+    let mut seen = vec![0; bytes];
+    timeout(LONGEST_WAIT, connection.read_exact(&mut seen)).await.expect("more to come").unwrap();
+    connection
 }
 
 #[tokio::test]
@@ -95,6 +108,18 @@ async fn a_cut_after_the_last_token_costs_everything() {
     assert!(!reply.complete);
     let charge = sim.truth().pop().unwrap();
     assert_eq!((charge.cost_pico_usd, charge.cancelled), (15_560_000, false));
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn a_stream_without_an_end_goes_on_until_it_is_left() {
+    let sim = start().await;
+    let endless = json!({"chunks": 1, "content": "hello", "endless": true});
+    let connection = post_and_read(&sim, &endless, 1_000_000).await;
+    assert_eq!(sim.truth(), []);
+    drop(connection);
+    charged(&sim, 1).await;
+    assert!(sim.truth()[0].cancelled);
     sim.stop().await;
 }
 

@@ -236,3 +236,14 @@ async fn levers_work_over_http() {
     assert_eq!(exchange(&sim, "GET /sim/health HTTP/1.1", b"").await.status, 200);
     sim.stop().await;
 }
+
+#[tokio::test]
+async fn a_body_can_come_slowly_and_without_an_end() {
+    let sim = start().await;
+    let began = Instant::now();
+    let slow = json!({"chunks": 1, "content": "hello", "frame_bytes": 100, "frame_delay_ms": 10});
+    let reply = stream(&sim, &slow).await;
+    let pauses = u32::try_from(reply.text().len() / 100).unwrap();
+    assert!(pauses > 5 && began.elapsed() >= Duration::from_millis(10) * pauses);
+    sim.stop().await;
+}
