@@ -67,6 +67,7 @@ struct Call {
     user_id: String,
     state: String,
     generation_id: Option<String>,
+    outcome: Option<String>,
     admitted_at_ms: i64,
 }
 
@@ -101,15 +102,15 @@ pub(crate) async fn known_ids(database: &Path) -> HashSet<String> {
 }
 
 /// Waits until no call is being answered any more: every one has its end written down.
-pub(crate) async fn wait_closed(database: &Path, patience: Duration) {
-    let (mut connection, deadline) = (connect(database).await, Instant::now() + patience);
+pub(crate) async fn wait_closed(database: &Path) {
+    let (mut connection, deadline) = (connect(database).await, Instant::now() + PATIENCE);
     loop {
         let count = "SELECT count(*) FROM calls WHERE closed_at_ms IS NULL";
         let under_way: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.unwrap();
         if under_way == 0 {
             return;
         }
-        assert!(Instant::now() < deadline, "{under_way} calls are still being answered after {patience:?}");
+        assert!(Instant::now() < deadline, "{under_way} calls are still being answered after {PATIENCE:?}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -157,6 +158,42 @@ pub(crate) async fn check_in(zone: &str, database: &Path, truth: &[Charge], seen
         heads_seen,
         booked: books.entries.len(),
         with_orphans: unbooked.len(),
+        orphans,
+    }
+}
+
+/// What was compared where ids come twice or not at all.
+#[derive(Debug)]
+pub(crate) struct IdCounts {
+    pub(crate) charges: usize,
+    pub(crate) booked: usize,
+    /// Entries of answers that told no id.
+    pub(crate) booked_without_id: usize,
+    /// Charges whose id was booked for another one; each has a call that says so.
+    pub(crate) clashes: usize,
+    pub(crate) orphans: usize,
+}
+
+/// Like [`check`], of a bill that tells ids twice and answers that tell none: no id is booked twice, no charge is, and each
+/// charge that is not booked is a call that says why.
+pub(crate) async fn check_ids(database: &Path, truth: &[Charge], seen: &[Seen]) -> IdCounts {
+    let books = read(database).await;
+    books.know_every_caller(seen);
+    let unbooked = books.are_on_the_bill_once(truth);
+    let ids: HashSet<_> = books.entries.iter().filter_map(|entry| entry.generation_id.as_deref()).collect();
+    let (clashing, unknown): (Vec<&Charge>, Vec<&Charge>) =
+        unbooked.into_iter().partition(|charge| ids.contains(charge.generation_id.as_str()));
+    books.say_so_of_each_clash(&clashing);
+    let orphans = books.have_an_orphan_for_each(&unknown);
+    books.follow_the_rules();
+    check_roll_up(database).await;
+    verify(database);
+    let without_id = books.entries.iter().filter(|entry| entry.generation_id.is_none()).count();
+    IdCounts {
+        charges: truth.len(),
+        booked: books.entries.len(),
+        booked_without_id: without_id,
+        clashes: clashing.len(),
         orphans,
     }
 }
@@ -224,6 +261,56 @@ impl Books {
         let unbooked_pico = sum(&mut unbooked.iter().map(|charge| charge.cost_pico_usd));
         assert_eq!(booked_pico + unbooked_pico, sum(&mut truth.iter().map(|charge| charge.cost_pico_usd)));
         unbooked
+    }
+
+    /// Durable id, where two callers may have seen the same one.
+    fn know_every_caller(&self, seen: &[Seen]) {
+        let known: HashSet<_> =
+            self.calls.iter().map(|call| (call.generation_id.as_deref(), call.user_id.as_str())).collect();
+        for seen in seen.iter().filter(|seen| seen.generation_id.is_some()) {
+            let call = (seen.generation_id.as_deref(), seen.user_id.as_str());
+            assert!(known.contains(&call), "lost: a client saw {call:?}");
+        }
+    }
+
+    /// Once, where ids come twice or not at all. Answers the charges that have no entry.
+    fn are_on_the_bill_once<'a>(&self, truth: &'a [Charge]) -> Vec<&'a Charge> {
+        let mut unbooked: Vec<&Charge> = truth.iter().collect();
+        let mut booked = HashSet::new();
+        for entry in &self.entries {
+            let id = entry.generation_id.as_deref();
+            assert!(id.is_none_or(|id| booked.insert(id)), "booked twice: {entry:?}");
+            let is_it = |charge: &&Charge| {
+                // Of two charges with one id `/generation` tells the later one, whoever asks.
+                let same_call = id.map_or_else(
+                    || charge.external_user == Some(external_user(&entry.user_id)),
+                    |id| charge.generation_id == id,
+                );
+                let tokens = (Some(charge.prompt_tokens), Some(charge.completion_tokens));
+                same_call
+                    && charge.cost_pico_usd == entry.cost_pico_usd
+                    && tokens == (entry.prompt_tokens, entry.completion_tokens)
+            };
+            let place = unbooked.iter().position(is_it);
+            unbooked.swap_remove(place.unwrap_or_else(|| panic!("not on the bill: {entry:?}")));
+        }
+        unbooked
+    }
+
+    /// Each charge whose id was booked for another one is a call that is void for that very reason.
+    fn say_so_of_each_clash(&self, clashing: &[&Charge]) {
+        let counted = |ids: &mut dyn Iterator<Item = &str>| {
+            let mut counts = BTreeMap::<String, usize>::new();
+            ids.for_each(|id| *counts.entry(id.to_owned()).or_default() += 1);
+            counts
+        };
+        let told = self
+            .calls
+            .iter()
+            .filter(|call| call.state == "void" && call.outcome.as_deref() == Some("clash"))
+            .filter_map(|call| call.generation_id.as_deref());
+        let told = counted(&mut { told });
+        assert_eq!(told, counted(&mut clashing.iter().map(|charge| charge.generation_id.as_str())));
     }
 
     /// Every charge that is not booked needs an orphan of its own: of the same user and no younger than the charge.

@@ -24,8 +24,6 @@ const HEAD_DELAY_MS: u64 = 40;
 /// What a stream costs that was left, by the provider's habit.
 const HABITS: [&str; 3] = ["sent_tokens", "full", "nothing"];
 
-const PATIENCE: Duration = Duration::from_mins(2);
-
 /// Speed of the clock on which `/generation` is asked for what was left, at four a second.
 const HEALING: [&str; 3] = ["faketime", "-f", "+0 x60"];
 
@@ -66,7 +64,7 @@ pub(crate) async fn at_every_phase(trial: Trial) -> Outcome {
     }
     callers.join_all().await;
     // What their leaving began goes on without them, and comes to its end by itself.
-    wait_closed(&setup.database, PATIENCE).await;
+    wait_closed(&setup.database).await;
     sidecar.terminate();
     assert!(sidecar.ended().await.success());
     let _sidecar = setup.clone().wrapped(&HEALING).start().await;
