@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -116,6 +116,8 @@ fn router(world: &Arc<World>) -> Router {
         .nest("/api/v1", api)
         .nest("/sim", control::routes())
         .fallback(unknown)
+        // `note` has its own limit.
+        .layer(DefaultBodyLimit::disable())
         .layer(from_fn_with_state(Arc::clone(world), note))
         .with_state(Arc::clone(world))
 }

@@ -29,6 +29,8 @@ pub(crate) struct Head {
 pub(crate) struct ClientBody {
     pieces: mpsc::Receiver<Bytes>,
     whole: Arc<AtomicBool>,
+    /// Whether what was passed on has had its chance to reach the socket.
+    flushed: bool,
 }
 
 /// The answer broke off.
@@ -51,7 +53,7 @@ impl ToClient {
     ) -> Self {
         let (sender, pieces) = mpsc::channel(WAITING_PIECES);
         let whole = Arc::new(AtomicBool::new(false));
-        let body = ClientBody { pieces, whole: whole.clone() };
+        let body = ClientBody { pieces, whole: whole.clone(), flushed: false };
         let there = to_client.send(Ok(Head { status, headers, body })).is_ok();
         Self { pieces: there.then_some(sender), whole }
     }
@@ -91,6 +93,12 @@ impl http_body::Body for ClientBody {
         match ready!(self.pieces.poll_recv(context)) {
             Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
             None if self.whole.load(Ordering::Acquire) => Poll::Ready(None),
+            // An error makes hyper drop what it holds; a body that is pending makes it write that out first.
+            None if !self.flushed => {
+                self.flushed = true;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
             None => Poll::Ready(Some(Err(BrokenOff))),
         }
     }

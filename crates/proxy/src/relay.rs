@@ -251,7 +251,12 @@ impl Answer {
                 self.next(books).await
             };
             match next {
-                Ok(piece) => client.pass(piece).await,
+                // A client that reads slowly must not hold a call beyond its deadline.
+                Ok(piece) => {
+                    if timeout_at(self.deadline, client.pass(piece)).await.is_err() {
+                        return End::TooLong;
+                    }
+                }
                 Err(end) => return end,
             }
         }
@@ -259,12 +264,20 @@ impl Answer {
 
     /// The next piece, read along; or how the answer ended.
     async fn next(&mut self, books: &Books) -> Result<Bytes, End> {
-        let silent_at = Instant::now() + SILENCE_TIMEOUT;
-        let next = tokio::select! {
-            next = timeout_at(silent_at.min(self.deadline), self.response.chunk()) => next,
-            () = books.given_up() => return Err(End::GivenUp),
-        };
-        match next {
+        tokio::select! {
+            next = self.next_in_time() => next,
+            () = books.given_up() => Err(End::GivenUp),
+        }
+    }
+
+    async fn next_in_time(&mut self) -> Result<Bytes, End> {
+        let now = Instant::now();
+        // A time-out alone never comes where there is always a next piece.
+        if now >= self.deadline {
+            return Err(End::TooLong);
+        }
+        let silent_at = now + SILENCE_TIMEOUT;
+        match timeout_at(silent_at.min(self.deadline), self.response.chunk()).await {
             Ok(Ok(Some(piece))) => {
                 self.reader.feed(&piece);
                 Ok(piece)
@@ -274,5 +287,22 @@ impl Answer {
             Err(_) if Instant::now() >= self.deadline => Err(End::TooLong),
             Err(_) => Err(End::Silent),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Full;
+
+    use super::*;
+
+    /// A flood always has a next piece, so that its time-out alone would never come.
+    #[tokio::test(start_paused = true)]
+    async fn a_flood_ends_at_its_deadline() {
+        let piece = Full::new(Bytes::from_static(b": always there\n"));
+        let response = http::Response::new(reqwest::Body::wrap(piece));
+        let mut answer = Answer::new(response.into(), Instant::now() + CALL_TIMEOUT);
+        tokio::time::advance(CALL_TIMEOUT).await;
+        assert_eq!(answer.next_in_time().await, Err(End::TooLong));
     }
 }

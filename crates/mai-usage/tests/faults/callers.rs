@@ -61,7 +61,15 @@ pub(crate) async fn ask_until(
     user_id: &str,
     enough: impl Fn(&[u8]) -> bool,
 ) -> Option<Seen> {
-    let mut answer = request.send().await.ok()?;
+    Some(read_until(request.send().await.ok()?, user_id, enough).await)
+}
+
+/// Reads an answer until its body is `enough`, or to the end.
+pub(crate) async fn read_until(
+    mut answer: reqwest::Response,
+    user_id: &str,
+    enough: impl Fn(&[u8]) -> bool,
+) -> Seen {
     let generation_id = answer.headers().get("x-generation-id").map(|id| id.to_str().unwrap().to_owned());
     let mut seen = Seen {
         user_id: user_id.to_owned(),
@@ -73,9 +81,9 @@ pub(crate) async fn ask_until(
     while !enough(&seen.body) {
         match answer.chunk().await {
             Ok(Some(piece)) => seen.body.extend_from_slice(&piece),
-            Ok(None) => return Some(Seen { whole: true, ..seen }),
-            Err(_) => return Some(seen),
+            Ok(None) => return Seen { whole: true, ..seen },
+            Err(_) => return seen,
         }
     }
-    Some(seen)
+    seen
 }
