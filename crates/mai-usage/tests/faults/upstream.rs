@@ -241,14 +241,14 @@ impl Fast {
         assert!(in_time, "{what} was ended after {least:.1} s, not {seconds} s");
     }
 
-    /// Asks and waits for the head. On a clock that runs fast a connection or a commit may come too late for the sidecar;
+    /// Asks and waits for the head. On a clock that runs fast a question or a commit may come too late for the sidecar;
     /// then it refuses, and somebody else asks. Answers who it was.
     async fn head(&self, user_id: &str, body: &Value) -> (String, reqwest::Response) {
         for attempt in 0.. {
             let user_id = format!("{user_id} {attempt}");
-            let answer = question(&self.http, self.proxy, &user_id, body).send().await.unwrap();
-            if ![502, 503].contains(&answer.status().as_u16()) {
-                return (user_id, answer);
+            match question(&self.http, self.proxy, &user_id, body).send().await {
+                Ok(answer) if ![502, 503].contains(&answer.status().as_u16()) => return (user_id, answer),
+                _ => {}
             }
         }
         unreachable!()
@@ -301,11 +301,19 @@ impl Fast {
             }
             Reads::Slowly => {
                 let (user_id, mut connection) = self.narrow_head(&user_id, &body).await;
-                let mut piece = vec![0; 64 * 1024];
-                while connection.read(&mut piece).await.is_ok_and(|bytes| bytes > 0) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-                user_id
+                let reading = async {
+                    let mut piece = vec![0; 64 * 1024];
+                    while connection.read(&mut piece).await.is_ok_and(|bytes| bytes > 0) {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                };
+                // It reads on for a while from what lies in between.
+                let closing = async {
+                    self.closed_upstream(&simulator, &user_id, asked).await;
+                    self.ended(name, (asked, asked), ends_after.unwrap(), GRACE_SECONDS);
+                };
+                tokio::join!(reading, closing);
+                return;
             }
             Reads::Never => {
                 let (user_id, connection) = self.narrow_head(&user_id, &body).await;
@@ -316,15 +324,19 @@ impl Fast {
         if let Some(seconds) = ends_after.filter(|_| unread.is_none()) {
             self.ended(name, (asked, heard), seconds, GRACE_SECONDS);
         }
-        // What was left is billed when its connection is closed, and not before.
-        let user = Some(external_user(&user_id));
-        while !simulator.truth().iter().any(|charge| charge.external_user == user) {
-            assert!(asked.elapsed() < PATIENCE, "{name} goes on upstream");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        self.closed_upstream(&simulator, &user_id, asked).await;
         if let Some(seconds) = ends_after {
             let grace = if unread.is_some() { FILLING_SECONDS } else { GRACE_SECONDS };
             self.ended(name, (asked, heard), seconds, grace);
+        }
+    }
+
+    /// Waits until the bill has what the user asked at that time: when its connection is closed, and not before.
+    async fn closed_upstream(&self, simulator: &Simulator, user_id: &str, asked: Instant) {
+        let user = Some(external_user(user_id));
+        while !simulator.truth().iter().any(|charge| charge.external_user == user) {
+            assert!(asked.elapsed() < PATIENCE, "{user_id} goes on upstream");
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
