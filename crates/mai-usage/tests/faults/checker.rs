@@ -185,7 +185,7 @@ pub(crate) async fn check_ids(database: &Path, truth: &[Charge], seen: &[Seen]) 
         unbooked.into_iter().partition(|charge| ids.contains(charge.generation_id.as_str()));
     books.say_so_of_each_clash(&clashing);
     let orphans = books.have_an_orphan_for_each(&unknown);
-    books.follow_the_rules();
+    books.follow_the_rules("Europe/Warsaw");
     check_roll_up(database).await;
     verify(database);
     let without_id = books.entries.iter().filter(|entry| entry.generation_id.is_none()).count();

@@ -122,7 +122,8 @@ async fn populate(trial: &Trial, setup: &Setup, name: &str, in_peace: bool) -> O
                     3 => json!({ "error": "502" }),
                     _ => known,
                 };
-                ask(question(&http, proxy, &user_id, &chat(number % 2 == 0, &knobs)), &user_id).await;
+                ask(question(&http, proxy, &user_id, &chat(number.is_multiple_of(2), &knobs)), &user_id)
+                    .await;
             }
         });
     }

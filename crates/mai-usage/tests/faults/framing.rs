@@ -394,8 +394,8 @@ fn pipelines(maker: &mut Maker) -> Vec<Exchange> {
     );
     cases.push(exchange("refused, but sent all the same", refused, Vec::new(), Promise::None));
     let body = maker.body();
-    let last = request(&format!("Connection: close\r\nContent-Length: {}", body.len()), body.as_bytes());
-    cases.push(exchange("after a close", [last, smuggled()].concat(), vec![body], Promise::All));
+    let closing = request(&format!("Connection: close\r\nContent-Length: {}", body.len()), body.as_bytes());
+    cases.push(exchange("after a close", [closing, smuggled()].concat(), vec![body], Promise::All));
     cases
 }
 

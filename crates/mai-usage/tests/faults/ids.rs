@@ -123,7 +123,7 @@ fn other_organisation() -> String {
 impl Road {
     async fn call(&self, index: usize) {
         let (user_id, other) = (format!("user {index}"), format!("other user {index}"));
-        let stream = index % 2 == 0;
+        let stream = index.is_multiple_of(2);
         // Each call has a price of its own, so that no charge can stand in for another.
         let tokens = 10 + index;
         let (one, two) = (json!({ "completion_tokens": tokens }), json!({ "completion_tokens": tokens + 1 }));
@@ -133,7 +133,7 @@ impl Road {
         match Ids::of(index) {
             Ids::Both => self.ask(&user_id, stream, &one).await,
             Ids::InBodyOnly => {
-                self.ask(&user_id, stream, &with(&one, &json!({ "generation_header": false }))).await
+                self.ask(&user_id, stream, &with(&one, &json!({ "generation_header": false }))).await;
             }
             Ids::InHeadOnly => self.ask(&user_id, stream, &with(&one, &json!({ "body_id": false }))).await,
             Ids::None => self.ask(&user_id, stream, &without_ids(&one)).await,

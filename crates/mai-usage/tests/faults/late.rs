@@ -106,7 +106,7 @@ async fn ask_late(proxy: SocketAddr, index: usize, after_ms: u64, history: &Hist
     let knobs = json!({ "usage": "none", "settle_after_ms": after_ms, "generation_misses": misses });
     for attempt in 0.. {
         let user_id = format!("user {index} {attempt}");
-        let asked = question(&http, proxy, &user_id, &chat(index % 2 == 0, &knobs));
+        let asked = question(&http, proxy, &user_id, &chat(index.is_multiple_of(2), &knobs));
         // On a fast clock a question or a commit may come too late for the sidecar; then somebody else asks.
         let Some(seen) = ask(asked, &user_id).await else { continue };
         history.lock().unwrap().push(seen.clone());

@@ -104,7 +104,7 @@ fn plans(calls: usize, lengths: Lengths, dice: &mut Dice) -> Vec<Leaving> {
     let step = |length: usize, wanted: usize| (length / wanted.max(1)).max(1);
     let (stream_step, plain_step) =
         (step(lengths.stream * HABITS.len(), calls * 7 / 10), step(lengths.plain, calls / 10));
-    let plan = |index: usize| match index % 20 {
+    let planned = |index: usize| match index % 20 {
         0 => Leaving::Asking { bytes: below(dice, 400) },
         1 => Leaving::BeforeHead { stream: true, after_ms: dice.roll(HEAD_DELAY_MS) },
         2 => Leaving::BeforeHead { stream: false, after_ms: dice.roll(HEAD_DELAY_MS) },
@@ -119,7 +119,7 @@ fn plans(calls: usize, lengths: Lengths, dice: &mut Dice) -> Vec<Leaving> {
             Leaving::Stream { bytes: stream % (lengths.stream + 1), habit }
         }
     };
-    (0..calls).map(plan).collect()
+    (0..calls).map(planned).collect()
 }
 
 async fn lengths(sidecar: &Sidecar) -> Lengths {

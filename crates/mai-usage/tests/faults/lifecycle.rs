@@ -196,7 +196,7 @@ async fn drain(setup: &Setup, round: usize, dice: &mut Dice, history: &History, 
     let late = ask(question(&client(), sidecar.proxy, "late", &chat(true, &json!({}))), "late").await;
     assert!(late.is_none_or(|late| late.status == 503), "a call was taken in after the end began");
     go.send(true).unwrap();
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         sidecar.terminate();
     }
     let status = sidecar.ended().await;

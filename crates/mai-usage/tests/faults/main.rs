@@ -6,7 +6,13 @@
 //! code with the program.
 
 #![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
-#![expect(clippy::indexing_slicing, clippy::panic, reason = "what is not there, or not so, ends the row")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "what is not there, or not so, ends the row"
+)]
+#![expect(clippy::format_collect, clippy::format_push_string, reason = "speed is nothing here")]
 #![expect(clippy::print_stdout, reason = "a line a row is what it makes")]
 
 mod callers;
@@ -57,59 +63,35 @@ struct Row {
     run: fn(Trial) -> LocalBoxFuture<'static, Outcome>,
 }
 
-const ROWS: [Row; 22] = [
-    Row { number: 1, name: "killed at random", run: |trial| killed::at_random(trial).boxed_local() },
-    Row {
-        number: 2,
-        name: "killed at the n-th disk call",
-        run: |trial| killed::at_disk_calls(trial).boxed_local(),
-    },
-    Row { number: 3, name: "power cut", run: |trial| power_cut::at_any_moment(trial).boxed_local() },
-    Row { number: 4, name: "client leaves", run: |trial| leaving::at_every_phase(trial).boxed_local() },
-    Row {
-        number: 5,
-        name: "upstream cut, silent, slow, endless",
-        run: |trial| upstream::cut_silent_endless(trial).boxed_local(),
-    },
-    Row {
-        number: 6,
-        name: "malformed streams and costs",
-        run: |trial| malformed::answers_and_costs(trial).boxed_local(),
-    },
-    Row {
-        number: 7,
-        name: "duplicate, foreign, missing ids",
-        run: |trial| ids::clashing_and_missing(trial).boxed_local(),
-    },
-    Row { number: 8, name: "late /generation", run: |trial| late::generation(trial).boxed_local() },
-    Row {
-        number: 9,
-        name: "disk full, read-only, failing, slow",
-        run: |trial| disk::full_failing_slow(trial).boxed_local(),
-    },
-    Row {
-        number: 10,
-        name: "database locked, backups under load",
-        run: |trial| locked::by_another_program(trial).boxed_local(),
-    },
-    Row { number: 11, name: "corruption of a copy", run: |trial| corruption::of_a_copy(trial).boxed_local() },
-    Row {
-        number: 12,
-        name: "SIGTERM during streams",
-        run: |trial| lifecycle::terminated(trial).boxed_local(),
-    },
-    Row { number: 11, name: "corruption of a copy", run: |trial| corruption::of_a_copy(trial).boxed_local() },
-    Row { number: 12, name: "SIGTERM during streams", run: |trial| lifecycle::terminated(trial).boxed_local() },
-    Row { number: 13, name: "two daemons, upgrades", run: |trial| upgrades::two_and_upgrades(trial).boxed_local() },
-    Row { number: 14, name: "clocks and days", run: |trial| clocks::jumps_and_days(trial).boxed_local() },
-    Row { number: 15, name: "limits", run: |trial| limits::of_everything(trial).boxed_local() },
-    Row { number: 16, name: "path escapes", run: |trial| paths::escapes(trial).boxed_local() },
-    Row { number: 17, name: "identity", run: |trial| identity::forgeries(trial).boxed_local() },
-    Row { number: 18, name: "secrets", run: |trial| secrets::in_logs_and_files(trial).boxed_local() },
-    Row { number: 19, name: "framing", run: |trial| framing::requests(trial).boxed_local() },
-    Row { number: 20, name: "upstream errors", run: |trial| upstream::errors(trial).boxed_local() },
-    Row { number: 21, name: "supply chain", run: |trial| supply_chain::cargo_deny(trial).boxed_local() },
-    Row { number: 22, name: "everything at once", run: |trial| everything::at_once(trial).boxed_local() },
+macro_rules! rows {
+    ($($number:literal $name:literal $run:path,)*) => {
+        &[$(Row { number: $number, name: $name, run: |trial| $run(trial).boxed_local() }),*]
+    };
+}
+
+const ROWS: &[Row] = rows![
+    1 "killed at random" killed::at_random,
+    2 "killed at the n-th disk call" killed::at_disk_calls,
+    3 "power cut" power_cut::at_any_moment,
+    4 "client leaves" leaving::at_every_phase,
+    5 "upstream cut, silent, slow, endless" upstream::cut_silent_endless,
+    6 "malformed streams and costs" malformed::answers_and_costs,
+    7 "duplicate, foreign, missing ids" ids::clashing_and_missing,
+    8 "late /generation" late::generation,
+    9 "disk full, read-only, failing, slow" disk::full_failing_slow,
+    10 "database locked, backups under load" locked::by_another_program,
+    11 "corruption of a copy" corruption::of_a_copy,
+    12 "SIGTERM during streams" lifecycle::terminated,
+    13 "two daemons, upgrades" upgrades::two_and_upgrades,
+    14 "clocks and days" clocks::jumps_and_days,
+    15 "limits" limits::of_everything,
+    16 "path escapes" paths::escapes,
+    17 "identity" identity::forgeries_of_all_kinds,
+    18 "secrets" secrets::in_logs_and_files,
+    19 "framing" framing::requests,
+    20 "upstream errors" upstream::errors,
+    21 "supply chain" supply_chain::cargo_deny,
+    22 "everything at once" everything::at_once,
 ];
 
 /// Faults and attacks, a line each.

@@ -160,7 +160,7 @@ fn advisories(judge: impl Fn(&[&str]) -> (Option<i32>, String)) -> &'static str 
 }
 
 /// Row 21.
-pub(crate) fn cargo_deny(trial: &Trial) -> Outcome {
+pub(crate) async fn cargo_deny(trial: Trial) -> Outcome {
     const CHECKS: [&str; 3] = ["bans", "licenses", "sources"];
     let Some(tool) = tool() else {
         return Outcome::Skipped("cargo-deny is not installed; hint: scripts/tools.sh".to_owned());

@@ -154,7 +154,7 @@ async fn kill_migrations(trial: &Trial, setup: &Setup, dice: &mut Dice) -> Strin
     let mut found = vec![0_usize; versions.schemas.len()];
     for old in 0..versions.schemas.len() - 1 {
         for kill in 0..kills {
-            let setup = on_old_file(trial, setup, &versions, (old, kill)).await;
+            let setup = on_old_file(trial, setup, &versions, (old, kill));
             let mut sidecar = setup.spawn();
             tokio::time::sleep(Duration::from_micros(dice.roll(LONGEST_MIGRATION_US))).await;
             sidecar.kill();
@@ -162,7 +162,7 @@ async fn kill_migrations(trial: &Trial, setup: &Setup, dice: &mut Dice) -> Strin
         }
         let mut call = 1 + dice.roll(stride);
         while call < MOST_DISK_CALLS {
-            let setup = on_old_file(trial, setup, &versions, (old, call)).await;
+            let setup = on_old_file(trial, setup, &versions, (old, call));
             let trace = format!("trace={DISK_CALLS}");
             let inject = format!("inject={DISK_CALLS}:signal=KILL:when={call}");
             let tracing = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
@@ -197,7 +197,7 @@ async fn is_ready_or_dead(sidecar: &mut Sidecar) -> bool {
 }
 
 /// The setup with a file of its own, as the version `old` left it.
-async fn on_old_file(trial: &Trial, setup: &Setup, versions: &Versions, (old, kill): (usize, u64)) -> Setup {
+fn on_old_file(trial: &Trial, setup: &Setup, versions: &Versions, (old, kill): (usize, u64)) -> Setup {
     let mut setup = setup.clone();
     setup.database = trial.path(&format!("upgrade-{old}-{kill}.db"));
     if old > 0 {
