@@ -4,6 +4,7 @@
 //! [`Ledger`] has returned from is on stable storage.
 
 mod error;
+mod mark;
 mod open;
 mod organisation;
 mod reads;
@@ -55,6 +56,8 @@ pub struct Ledger {
 #[derive(Clone, Debug)]
 pub struct LedgerReader {
     pool: sqlx::SqlitePool,
+    /// Without links, so that what lies beside it is found.
+    path: std::path::PathBuf,
 }
 
 impl Ledger {

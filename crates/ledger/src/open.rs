@@ -1,6 +1,6 @@
 //! Opening the file: mode, lock, migrations, the writer and the readers.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::OpenOptions;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
@@ -13,6 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio_util::task::TaskTracker;
 
 use crate::error::OpenError;
+use crate::mark::{Lock, beside, marked_commits, missing_commits};
 use crate::seal::seal_what_came_before;
 use crate::{Ledger, LedgerReader, OrganisationFacts, writer};
 
@@ -61,7 +62,7 @@ impl Ledger {
         create_private(&options.path)?;
         // Under a link's name the lock would be another one.
         let path = &own_name(&options.path)?;
-        let lock = lock(path)?;
+        let lock = Lock::take(path)?;
         refuse_other_schema(path).await?;
         let connect = SqliteConnectOptions::new()
             .filename(path)
@@ -78,6 +79,7 @@ impl Ledger {
         migrate(&mut connection, path).await?;
         seal_what_came_before(&mut connection).await.map_err(database)?;
         refuse_other_organisation(&mut connection, options).await?;
+        tell_missing_commits(&mut connection, path).await.map_err(database)?;
         let reader = LedgerReader::connect(path).await?;
         let (writer, stopped) = writer::start(connection, lock, &options.tasks);
         let organisation = writer
@@ -99,6 +101,11 @@ impl LedgerReader {
         Self::connect(path).await
     }
 
+    /// Closes its connections and waits for that; dropped, they close later.
+    pub async fn close(self) {
+        self.pool.close().await;
+    }
+
     async fn connect(path: &Path) -> Result<Self, OpenError> {
         let connect = SqliteConnectOptions::new()
             .filename(path)
@@ -110,7 +117,7 @@ impl LedgerReader {
             .connect_with(connect)
             .await
             .map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
-        Ok(Self { pool })
+        Ok(Self { pool, path: own_name(path)? })
     }
 }
 
@@ -156,30 +163,6 @@ fn own_name(path: &Path) -> Result<PathBuf, OpenError> {
     path.canonicalize().map_err(|source| OpenError::File { path: path.to_owned(), source })
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// The lock is a file of its own beside the database: a lock on the database itself would be lost as soon as
-/// any descriptor of it is closed in this process, and backups and readers open many.
-fn lock(path: &Path) -> Result<File, OpenError> {
-    let lock_path = beside(path, ".lock");
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&lock_path)
-        .map_err(|source| OpenError::File { path: lock_path.clone(), source })?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Busy { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(OpenError::File { path: lock_path, source }),
-    }
-}
-
 /// A file is one organisation's. Another id would start its books anew beside the old ones, with half of the calls
 /// in each.
 async fn refuse_other_organisation(
@@ -200,6 +183,15 @@ async fn refuse_other_organisation(
         }),
         _ => Ok(()),
     }
+}
+
+/// What is missing is missing; the program goes on with what there is.
+async fn tell_missing_commits(connection: &mut SqliteConnection, path: &Path) -> Result<(), sqlx::Error> {
+    let commits = sqlx::query_scalar!("SELECT count FROM commits").fetch_one(connection).await?;
+    if let Some(missing) = missing_commits(commits, marked_commits(path)) {
+        tracing::error!(path = %path.display(), "{missing}");
+    }
+    Ok(())
 }
 
 /// A file that another program migrated stays as it is, to the byte: closing a connection that may write would copy

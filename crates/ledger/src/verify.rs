@@ -9,6 +9,7 @@ use sqlx::SqliteConnection;
 
 use crate::LedgerReader;
 use crate::error::ReadError;
+use crate::mark::{marked_commits, missing_commits};
 use crate::seal::digest_of;
 
 /// What was looked at and what is wrong with it.
@@ -37,18 +38,23 @@ impl fmt::Display for Finding {
 }
 
 impl LedgerReader {
-    /// Checks the file: its pages, the digests of its rows, roll-up = ledger, one settling entry a generation and a call, amounts that
-    /// follow from their texts, and calls whose state fits their entries. Reads one consistent snapshot.
+    /// Checks the file: its pages, the digests of its rows, roll-up = ledger, one settling entry a generation and a call,
+    /// amounts that follow from their texts, calls whose state fits their entries, and that no commit is missing. Reads one
+    /// consistent snapshot.
     ///
     /// # Errors
     /// [`ReadError`] where the file cannot be read at all.
     pub async fn verify(&self) -> Result<Verification, ReadError> {
+        // Noted before it is read: a running daemon may commit in between.
+        let marked = marked_commits(&self.path);
         let mut transaction = self.pool.begin().await?;
         let mut findings = integrity(&mut transaction).await?;
         let (entries, expected) = roll_up_entries(&mut transaction, &mut findings).await?;
         let (cost, charge) = totals(&expected, &mut findings);
         let daily = daily_rows(&mut transaction).await?;
         compare_roll_up(&expected, &daily, &mut findings);
+        let commits = sqlx::query_scalar!("SELECT count FROM commits").fetch_one(&mut *transaction).await?;
+        findings.extend(missing_commits(commits, marked).map(Finding));
         findings.extend(broken_seals(&mut transaction).await?);
         findings.extend(entries_that_do_not_fit(&mut transaction).await?);
         findings.extend(calls_that_do_not_fit(&mut transaction).await?);

@@ -1,15 +1,15 @@
 //! The one writer: takes what callers want written from a bounded channel, commits it in groups, and answers
 //! nobody before the commit has returned.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use sqlx::SqliteConnection;
+use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{WriteError, is_failed_fsync};
+use crate::mark::Lock;
 use crate::open::Stopped;
 
 /// Writes that wait for the writer; beyond this callers wait for a place.
@@ -93,13 +93,13 @@ impl<W: Write> Queued for Waiting<W> {
 /// Starts the writer's task. It holds `lock` as long as it lives.
 pub(crate) fn start(
     connection: SqliteConnection,
-    lock: File,
+    lock: Lock,
     tasks: &TaskTracker,
 ) -> (Writer, oneshot::Receiver<Stopped>) {
     let (queue, waiting) = mpsc::channel(CHANNEL);
     let (stopped, has_stopped) = oneshot::channel();
     tasks.spawn(async move {
-        let end = run(connection, waiting).await;
+        let end = run(connection, &lock, waiting).await;
         drop(lock);
         // Nobody listening means that nobody is left to stop.
         let _ = stopped.send(end);
@@ -107,18 +107,25 @@ pub(crate) fn start(
     (Writer { queue }, has_stopped)
 }
 
-async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<dyn Queued>>) -> Stopped {
+async fn run(
+    mut connection: SqliteConnection,
+    lock: &Lock,
+    mut waiting: mpsc::Receiver<Box<dyn Queued>>,
+) -> Stopped {
     let mut group = Vec::with_capacity(LARGEST_GROUP);
     let mut since_checkpoint = 0;
     while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
         let committed = commit_group(&mut connection, &mut group).await;
-        if let Err(error) = &committed {
-            // Each caller tells what that means; here it would be told twice.
-            tracing::debug!(%error, writes = group.len(), "nothing of this group was recorded");
-            roll_back(&mut connection).await;
+        match &committed {
+            Ok(commits) => lock.mark(*commits),
+            Err(error) => {
+                // Each caller tells what that means; here it would be told twice.
+                tracing::debug!(%error, writes = group.len(), "nothing of this group was recorded");
+                roll_back(&mut connection).await;
+            }
         }
         let failed_fsync = committed.as_ref().is_err_and(|error| is_failed_fsync(error.as_ref()));
-        let committed = committed.map_err(WriteError::Unwritable);
+        let committed = committed.map(drop).map_err(WriteError::Unwritable);
         since_checkpoint += group.len();
         for write in group.drain(..) {
             write.answer(committed.clone());
@@ -134,7 +141,11 @@ async fn run(mut connection: SqliteConnection, mut waiting: mpsc::Receiver<Box<d
         }
     }
     // Who copies the file of a stopped program should have all of it in one file.
-    checkpoint("PRAGMA wal_checkpoint(TRUNCATE)", &mut connection).await.err().unwrap_or(Stopped::Closed)
+    let end = checkpoint("PRAGMA wal_checkpoint(TRUNCATE)", &mut connection).await.err();
+    if let Err(error) = connection.close().await {
+        tracing::debug!(%error, "the database could not be closed");
+    }
+    end.unwrap_or(Stopped::Closed)
 }
 
 /// Copies the write-ahead log into the database. Only a failed fsync is an error; anything else may pass.
@@ -144,12 +155,16 @@ async fn checkpoint(pragma: &'static str, connection: &mut SqliteConnection) -> 
     if is_failed_fsync(&error) { Err(Stopped::FailedFsync) } else { Ok(()) }
 }
 
-/// Runs the group in one transaction. A refused write is undone alone; trouble with the file undoes all.
+/// Runs the group in one transaction and answers how many commits there were by now. A refused write is undone alone; trouble
+/// with the file undoes all.
 async fn commit_group(
     connection: &mut SqliteConnection,
     group: &mut [Box<dyn Queued>],
-) -> Result<(), Arc<sqlx::Error>> {
+) -> Result<i64, Arc<sqlx::Error>> {
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let commits = sqlx::query_scalar!("UPDATE commits SET count = count + 1 RETURNING count")
+        .fetch_one(&mut *connection)
+        .await?;
     for write in group {
         sqlx::query("SAVEPOINT one").execute(&mut *connection).await?;
         match write.run(connection).await {
@@ -162,7 +177,7 @@ async fn commit_group(
         sqlx::query("RELEASE one").execute(&mut *connection).await?;
     }
     sqlx::query("COMMIT").execute(&mut *connection).await?;
-    Ok(())
+    Ok(commits)
 }
 
 /// After some errors `SQLite` has already rolled back, and then says so with an error of its own.

@@ -14,10 +14,16 @@ async fn open_again(books: &Books) -> OpenError {
 }
 
 async fn close(books: Books) -> tempfile::TempDir {
-    drop(books.ledger);
-    books.tasks.close();
-    books.tasks.wait().await;
+    close_ledger(books.ledger, books.tasks).await;
     books.folder
+}
+
+async fn close_ledger(ledger: Ledger, tasks: TaskTracker) {
+    let reader = ledger.reader().clone();
+    drop(ledger);
+    tasks.close();
+    tasks.wait().await;
+    reader.close().await;
 }
 
 #[tokio::test]
@@ -110,4 +116,20 @@ async fn no_question_about_unsettled_calls_scans_the_table() {
         });
         assert!(!scans, "{question}: {plan:?}");
     }
+}
+
+/// A file that lost its last commits is sound in itself.
+#[tokio::test]
+async fn verify_names_commits_that_are_missing() {
+    let folder = close(Books::new().await).await;
+    let path = folder.path().join("usage.db");
+    let earlier = std::fs::read(&path).unwrap();
+    let tasks = TaskTracker::new();
+    let (ledger, _stopped) = Ledger::open(&crate::options(path.clone(), &tasks)).await.unwrap();
+    assert_eq!(ledger.reader().verify().await.unwrap().findings, []);
+    close_ledger(ledger, tasks).await;
+    std::fs::write(&path, earlier).unwrap();
+    let reader = ledger::LedgerReader::open(&path).await.unwrap();
+    let findings = reader.verify().await.unwrap().findings;
+    assert!(findings.len() == 1 && findings[0].to_string().starts_with("commits: "), "{findings:?}");
 }

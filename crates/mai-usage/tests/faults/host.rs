@@ -1,5 +1,7 @@
 //! What is asked of the machine: file systems of our own, and faults put between a process and its kernel.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -17,6 +19,19 @@ pub(crate) fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     } else {
         Err(format!("{program}: {}", told(&output.stderr)))
     }
+}
+
+/// The name of a file that belongs to a database: its log, its lock.
+pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Writes a file that nobody else may read, as the sidecar wants its own.
+pub(crate) fn write_private(file: &Path, bytes: &[u8]) {
+    std::fs::write(file, bytes).unwrap();
+    std::fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
 }
 
 /// A mounted file system; gone when dropped.

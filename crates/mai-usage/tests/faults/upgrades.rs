@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::checker::{connect, verify};
 use crate::dice::Dice;
+use crate::host::{beside, write_private};
 use crate::sidecar::{Setup, Sidecar};
 use crate::trial::{Outcome, Trial};
 
@@ -201,8 +202,7 @@ fn on_old_file(trial: &Trial, setup: &Setup, versions: &Versions, (old, kill): (
     let mut setup = setup.clone();
     setup.database = trial.path(&format!("upgrade-{old}-{kill}.db"));
     if old > 0 {
-        std::fs::copy(&versions.files[old], &setup.database).unwrap();
-        private(&setup.database);
+        write_private(&setup.database, &std::fs::read(&versions.files[old]).unwrap());
     }
     setup
 }
@@ -241,7 +241,7 @@ impl Versions {
         let found = if setup.database.exists() {
             let copy = self.scratch.join("copy.db");
             for (suffix, bytes) in bytes_of(&setup.database) {
-                std::fs::write(with_suffix(&copy, suffix), bytes).unwrap();
+                write_private(&beside(&copy, suffix), &bytes);
             }
             let mut connection = writable(&copy).await;
             let found = schema(&mut connection).await;
@@ -295,9 +295,8 @@ async fn refuse_other_schemas(trial: &Trial, setup: &Setup) -> String {
         let mut logged = setup.clone();
         logged.database = trial.path(&format!("{name}-logged.db"));
         for (suffix, bytes) in bytes_of(&setup.database) {
-            std::fs::write(with_suffix(&logged.database, suffix), bytes).unwrap();
+            write_private(&beside(&logged.database, suffix), &bytes);
         }
-        private(&logged.database);
         connection.close().await.unwrap();
         for setup in [setup, logged] {
             let (before, said) = (bytes_of(&setup.database), setup.told().len());
@@ -325,26 +324,15 @@ async fn writable(database: &Path) -> SqliteConnection {
     connection
 }
 
-fn with_suffix(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
 /// The parts of a database that hold data; an empty one holds none.
 fn bytes_of(database: &Path) -> Vec<(&'static str, Vec<u8>)> {
     let parts = ["", "-wal", "-journal"].into_iter();
-    let read = parts.filter_map(|suffix| Some((suffix, std::fs::read(with_suffix(database, suffix)).ok()?)));
+    let read = parts.filter_map(|suffix| Some((suffix, std::fs::read(beside(database, suffix)).ok()?)));
     read.filter(|(suffix, bytes)| suffix.is_empty() || !bytes.is_empty()).collect()
 }
 
 fn remove(database: &Path) {
     for suffix in ["", "-wal", "-shm", "-journal", ".lock"] {
-        let _ = std::fs::remove_file(with_suffix(database, suffix));
+        let _ = std::fs::remove_file(beside(database, suffix));
     }
-}
-
-fn private(file: &Path) {
-    let only_ours = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(file, only_ours).unwrap();
 }
