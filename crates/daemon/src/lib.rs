@@ -3,6 +3,7 @@
 mod lifecycle;
 mod listener;
 mod logging;
+mod waiting;
 
 pub use lifecycle::{Daemon, Ended, StartError, choose_tls_provider};
 pub use logging::{LoggingError, start_logging};

@@ -1,20 +1,35 @@
 //! An accept loop with limits. `axum::serve` has neither a time-out for the head nor a cap on connections: ten
 //! thousand half-sent heads would hold as many buffers.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use http_body_util::BodyExt as _;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::waiting::{Place, Waiting};
+
 /// Connections at once; the next one waits in the system's queue.
 const CONNECTIONS: usize = 1_024;
+
+/// Places that are kept free for who comes next: from here on the connection that has waited longest for a head leaves
+/// for each that comes.
+const FREE_PLACES: usize = 64;
+
+/// Pause before one more leaves, where all places are taken.
+const PAUSE_WHEN_FULL: Duration = Duration::from_millis(50);
+
+/// How long the end of an answer may take on a connection that has to leave.
+const LAST_BYTES: Duration = Duration::from_secs(1);
 
 /// How long a head may take, the wait for the next request on a kept connection included: longer than the 15 s
 /// that Open `WebUI`'s client keeps one.
@@ -46,15 +61,15 @@ pub(crate) struct Ends {
 
 /// Answers connections with `router` until `stop`; requests under way then end in peace.
 pub(crate) async fn serve(listener: TcpListener, router: Router, ends: Ends, tasks: TaskTracker) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let (room, waiting) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Waiting::default()));
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener, &room, &waiting) => accepted,
             () = ends.stop.cancelled() => return,
         };
         match accepted {
             Ok((stream, permit)) => {
-                let connection = connection(stream, router.clone(), ends.clone());
+                let connection = connection(stream, router.clone(), ends.clone(), waiting.place());
                 tasks.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -62,6 +77,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, ends: Ends, tas
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
+                waiting.dismiss_longest();
                 tokio::time::sleep(PAUSE_AFTER_REFUSAL).await;
             }
         }
@@ -71,8 +87,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, ends: Ends, tas
 async fn accept(
     listener: &TcpListener,
     room: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+    waiting: &Waiting,
+) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let permit = make_room(room, waiting).await?;
     let (stream, _) = listener.accept().await?;
     // Chunks of a stream are small and must not wait for one another.
     stream.set_nodelay(true)?;
@@ -81,7 +98,33 @@ async fn accept(
     Ok((stream, permit))
 }
 
-async fn connection(stream: TcpStream, router: Router, ends: Ends) {
+/// Waits for a place; who waits for a head makes room where places are scarce.
+async fn make_room(room: &Arc<Semaphore>, waiting: &Waiting) -> std::io::Result<OwnedSemaphorePermit> {
+    loop {
+        if room.available_permits() < FREE_PLACES {
+            waiting.dismiss_longest();
+        }
+        let permit = tokio::time::timeout(PAUSE_WHEN_FULL, room.clone().acquire_owned()).await;
+        if let Ok(permit) = permit {
+            return permit.map_err(std::io::Error::other);
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, ends: Ends, place: Arc<Place>) {
+    let (router, asking) = (TowerToHyperService::new(router), place.clone());
+    let service = service_fn(move |request| {
+        let (busy, answer) = (asking.busy(), router.call(request));
+        async move {
+            let answer = answer.await?;
+            // The body keeps the place busy until its own end.
+            let body_error = move |error| {
+                let _busy = &busy;
+                error
+            };
+            Ok::<_, Infallible>(answer.map(|body| body.map_err(body_error)))
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -89,7 +132,7 @@ async fn connection(stream: TcpStream, router: Router, ends: Ends) {
         .max_buf_size(HEAD_BYTES)
         // The buffer may grow beyond its own limit.
         .max_header_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -101,6 +144,24 @@ async fn connection(stream: TcpStream, router: Router, ends: Ends) {
                     Ok(ended) => ended,
                     Err(_) => return,
                 },
+            }
+        }
+        () = place.dismissed() => {
+            // Half a head is nothing that could end in peace.
+            if place.is_waiting() && !place.has_asked() {
+                return;
+            }
+            connection.as_mut().graceful_shutdown();
+            loop {
+                tokio::select! {
+                    ended = connection.as_mut() => break ended,
+                    () = ends.give_up.cancelled() => return,
+                    () = tokio::time::sleep(LAST_BYTES) => {
+                        if place.is_waiting() {
+                            return;
+                        }
+                    }
+                }
             }
         }
     };

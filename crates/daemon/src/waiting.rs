@@ -1,0 +1,138 @@
+//! The connections that wait for a head, in the order in which they began to. Where places get scarce the first of them
+//! leaves: somebody who opens thousands and says nothing must not keep out who has something to say.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+/// Everybody who waits.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    line: Mutex<Line>,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    last_number: u64,
+    places: BTreeMap<u64, CancellationToken>,
+}
+
+/// One connection, which waits or is busy with a request.
+#[derive(Debug)]
+pub(crate) struct Place {
+    waiting: Arc<Waiting>,
+    /// Its number in the line; 0 while it is busy.
+    number: AtomicU64,
+    has_asked: AtomicBool,
+    dismissed: CancellationToken,
+}
+
+/// A request with its answer. Dropped, the connection waits again.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<Place>);
+
+impl Waiting {
+    /// A place for a connection that has just come; it waits.
+    pub(crate) fn place(self: &Arc<Self>) -> Arc<Place> {
+        let dismissed = CancellationToken::new();
+        let number = AtomicU64::new(self.line().join(dismissed.clone()));
+        Arc::new(Place { waiting: self.clone(), number, has_asked: AtomicBool::new(false), dismissed })
+    }
+
+    /// Sends away who has waited longest, if anybody waits.
+    pub(crate) fn dismiss_longest(&self) {
+        let first = self.line().places.pop_first();
+        if let Some((_, dismissed)) = first {
+            dismissed.cancel();
+        }
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Line {
+    fn join(&mut self, dismissed: CancellationToken) -> u64 {
+        self.last_number += 1;
+        self.places.insert(self.last_number, dismissed);
+        self.last_number
+    }
+}
+
+impl Place {
+    /// A request has come.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        self.has_asked.store(true, Ordering::Relaxed);
+        self.leave_line();
+        Busy(self.clone())
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.number.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether there was a request yet.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.has_asked.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the connection has to leave.
+    pub(crate) async fn dismissed(&self) {
+        self.dismissed.cancelled().await;
+    }
+
+    fn leave_line(&self) {
+        let number = self.number.swap(0, Ordering::Relaxed);
+        self.waiting.line().places.remove(&number);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let Place { waiting, number, dismissed, .. } = &*self.0;
+        number.store(waiting.line().join(dismissed.clone()), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.leave_line();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_longest_leaves_and_who_is_busy_stays() {
+        let waiting = Arc::new(Waiting::default());
+        let [first, second, third] = [(); 3].map(|()| waiting.place());
+        let busy = first.busy();
+        assert!(!first.is_waiting() && first.has_asked());
+        waiting.dismiss_longest();
+        assert!(second.dismissed.is_cancelled() && !third.dismissed.is_cancelled());
+        // Its answer has ended: it waits again, behind the others.
+        drop(busy);
+        assert!(first.is_waiting());
+        waiting.dismiss_longest();
+        assert!(third.dismissed.is_cancelled() && !first.dismissed.is_cancelled());
+        waiting.dismiss_longest();
+        assert!(first.dismissed.is_cancelled());
+        waiting.dismiss_longest();
+    }
+
+    #[test]
+    fn who_is_gone_is_not_in_the_line() {
+        let waiting = Arc::new(Waiting::default());
+        let (gone, stays) = (waiting.place(), waiting.place());
+        drop(gone);
+        waiting.dismiss_longest();
+        assert!(stays.dismissed.is_cancelled());
+        drop(stays);
+        assert!(waiting.line().places.is_empty());
+    }
+}
