@@ -10,6 +10,9 @@ use crate::usage::{Facts, read_facts};
 /// head told its id.
 const LONGEST_BODY_BYTES: usize = 16 * 1024 * 1024;
 
+/// By how much the memory for a plain body grows: doubling it would take twice what is needed.
+const GROWTH_BYTES: usize = 16 * 1024;
+
 /// Reads along with one answer.
 #[derive(Debug)]
 pub struct AnswerReader {
@@ -67,11 +70,27 @@ impl AnswerReader {
         matches!(self.form, Form::Events(_) | Form::Body(Some(_)))
     }
 
+    /// True for a plain body: it is kept, to be read at its end.
+    #[must_use]
+    pub fn keeps_body(&self) -> bool {
+        matches!(self.form, Form::Body(Some(_)))
+    }
+
+    /// Stops to keep a plain body; its cost comes from `/generation`.
+    pub fn give_up(&mut self) {
+        if let Form::Body(body) = &mut self.form {
+            *body = None;
+        }
+    }
+
     /// Reads the next piece of the body.
     pub fn feed(&mut self, piece: &[u8]) {
         match &mut self.form {
             Form::Events(lines) => lines.feed(piece, |line| self.told.read_line(line)),
             Form::Body(Some(body)) if body.len() + piece.len() <= LONGEST_BODY_BYTES => {
+                if body.capacity() - body.len() < piece.len() {
+                    body.reserve_exact(piece.len().max(GROWTH_BYTES));
+                }
                 body.extend_from_slice(piece);
             }
             Form::Body(body) => *body = None,
@@ -83,8 +102,12 @@ impl AnswerReader {
     pub fn finish(&mut self) {
         match &mut self.form {
             Form::Events(lines) => lines.finish(|line| self.told.read_line(line)),
-            Form::Body(Some(body)) => self.told.add(read_facts(body)),
-            Form::Body(None) | Form::Opaque => {}
+            Form::Body(body) => {
+                if let Some(body) = body.take() {
+                    self.told.add(read_facts(&body));
+                }
+            }
+            Form::Opaque => {}
         }
     }
 
@@ -185,5 +208,11 @@ data: [DONE]\n\n";
         let long = vec![b' '; LONGEST_BODY_BYTES];
         assert!(read("application/json", &[&long, body]).report.cost.is_none());
         assert!(read("application/json", &[br#"{"error":{"message":"x"}}"#]).is_error);
+        let mut reader = AnswerReader::new(Some("application/json"));
+        assert!(reader.keeps_body());
+        reader.give_up();
+        reader.feed(body);
+        reader.finish();
+        assert!(!reader.keeps_body() && reader.told().report.cost.is_none());
     }
 }

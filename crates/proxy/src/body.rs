@@ -1,15 +1,14 @@
 //! Reading a request's body within its limits.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::REQUEST_PIECE_TIMEOUT;
+use crate::memory::Share;
 use crate::refusal::Refusal;
 
 /// Largest body of a request, in MiB.
@@ -26,21 +25,20 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// A body in memory, and its share of the memory that all bodies may take.
 pub(crate) struct RequestBody {
     pub(crate) bytes: Bytes,
-    pub(crate) memory: Option<OwnedSemaphorePermit>,
+    pub(crate) memory: Share,
 }
 
-/// Reads the whole body; `memory` counts KiB.
+/// Reads the whole body.
 pub(crate) async fn read(
     headers: &HeaderMap,
     body: &mut Body,
-    memory: &Arc<Semaphore>,
+    mut memory: Share,
 ) -> Result<RequestBody, Refusal> {
     let told =
         headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if told.is_some_and(|length: usize| length > LARGEST_BYTES) {
         return Err(Refusal::TooLarge(LARGEST_MIB));
     }
-    let mut taken = None;
     let mut bytes = BytesMut::new();
     loop {
         let frame = tokio::time::timeout(REQUEST_PIECE_TIMEOUT, body.frame()).await;
@@ -49,10 +47,12 @@ pub(crate) async fn read(
         if bytes.len() + piece.len() > LARGEST_BYTES {
             return Err(Refusal::TooLarge(LARGEST_MIB));
         }
-        take_memory(memory, &mut taken, bytes.len() + piece.len())?;
+        if !memory.grow(piece.len()) {
+            return Err(Refusal::Busy);
+        }
         bytes.extend_from_slice(&piece);
     }
-    Ok(RequestBody { bytes: bytes.freeze(), memory: taken })
+    Ok(RequestBody { bytes: bytes.freeze(), memory })
 }
 
 /// Reads the rest of a refused request and forgets it: a client that is still sending would otherwise find the
@@ -69,26 +69,4 @@ pub(crate) async fn discard(body: &mut Body) {
     };
     // Longer than that, and it was told often enough.
     let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
-}
-
-/// Grows `taken` to what `bytes` need.
-fn take_memory(
-    memory: &Arc<Semaphore>,
-    taken: &mut Option<OwnedSemaphorePermit>,
-    bytes: usize,
-) -> Result<(), Refusal> {
-    let needed_kib = bytes.div_ceil(1024);
-    let missing_kib = needed_kib.saturating_sub(taken.as_ref().map_or(0, OwnedSemaphorePermit::num_permits));
-    if missing_kib == 0 {
-        return Ok(());
-    }
-    let more = u32::try_from(missing_kib)
-        .ok()
-        .and_then(|kib| memory.clone().try_acquire_many_owned(kib).ok())
-        .ok_or(Refusal::Busy)?;
-    match taken {
-        Some(taken) => taken.merge(more),
-        None => *taken = Some(more),
-    }
-    Ok(())
 }

@@ -29,7 +29,7 @@ pub(crate) async fn answer(
 ) -> Result<Response, Refusal> {
     let key = caller::key_for(&road, headers).await?;
     let in_flight = road.in_flight.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;
-    let RequestBody { bytes, memory } = body::read(headers, body, &road.body_memory).await?;
+    let RequestBody { bytes, memory } = body::read(headers, body, road.memory.for_request()).await?;
     let now = road.options.clock.now();
     let asker = asker(&road, headers, now);
     let edited = set_user(endpoint, headers, &bytes, asker.external_user.as_str())?;

@@ -8,13 +8,17 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body::Frame;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::UNREAD_TIMEOUT;
 use crate::refusal::Refusal;
 
 /// Pieces of an answer that wait for the client.
 const WAITING_PIECES: usize = 16;
+
+/// Bytes of an answer that wait for the client; a piece that is longer waits alone.
+const WAITING_BYTES: usize = 64 * 1024;
 
 /// What a client gets of an answer.
 pub(crate) struct Head {
@@ -27,7 +31,7 @@ pub(crate) struct Head {
 /// upstream that was cut, a client that did not read, a task that died all end it with an error, so that nobody
 /// takes half an answer for a whole one.
 pub(crate) struct ClientBody {
-    pieces: mpsc::Receiver<Bytes>,
+    pieces: mpsc::Receiver<Waiting>,
     whole: Arc<AtomicBool>,
     /// Whether what was passed on has had its chance to reach the socket.
     flushed: bool,
@@ -40,9 +44,13 @@ pub(crate) struct BrokenOff;
 
 /// Our end of the body; without pieces once the client has left.
 pub(crate) struct ToClient {
-    pieces: Option<mpsc::Sender<Bytes>>,
+    pieces: Option<mpsc::Sender<Waiting>>,
+    room: Arc<Semaphore>,
     whole: Arc<AtomicBool>,
 }
+
+/// A piece and its part of the room.
+type Waiting = (Bytes, Option<OwnedSemaphorePermit>);
 
 impl ToClient {
     /// Sends the head.
@@ -55,14 +63,19 @@ impl ToClient {
         let whole = Arc::new(AtomicBool::new(false));
         let body = ClientBody { pieces, whole: whole.clone(), flushed: false };
         let there = to_client.send(Ok(Head { status, headers, body })).is_ok();
-        Self { pieces: there.then_some(sender), whole }
+        let room = Arc::new(Semaphore::new(WAITING_BYTES));
+        Self { pieces: there.then_some(sender), room, whole }
     }
 
     /// Passes a piece on, unless the client has left or does not read.
     pub(crate) async fn pass(&mut self, piece: Bytes) {
-        if let Some(pieces) = &self.pieces
-            && pieces.send_timeout(piece, UNREAD_TIMEOUT).await.is_err()
-        {
+        let Some(pieces) = &self.pieces else { return };
+        let bytes = u32::try_from(piece.len().min(WAITING_BYTES)).unwrap_or(0);
+        let sending = async {
+            let room = self.room.clone().acquire_many_owned(bytes).await.ok();
+            pieces.send((piece, room)).await.is_ok()
+        };
+        if !matches!(timeout(UNREAD_TIMEOUT, sending).await, Ok(true)) {
             self.pieces = None;
         }
     }
@@ -91,7 +104,7 @@ impl http_body::Body for ClientBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match ready!(self.pieces.poll_recv(context)) {
-            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            Some((piece, _)) => Poll::Ready(Some(Ok(Frame::data(piece)))),
             None if self.whole.load(Ordering::Acquire) => Poll::Ready(None),
             // An error makes hyper drop what it holds; a body that is pending makes it write that out first.
             None if !self.flushed => {

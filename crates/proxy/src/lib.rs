@@ -12,6 +12,7 @@ mod client;
 mod edit;
 mod headers;
 mod lists;
+mod memory;
 mod refusal;
 mod relay;
 mod route;
@@ -35,9 +36,6 @@ use crate::route::Route;
 
 /// Calls under way at once; one more is refused with 503.
 pub const CALLS_IN_FLIGHT: usize = 256;
-
-/// Memory for the bodies of requests that are being read or sent, in KiB: 48 MiB.
-const BODY_MEMORY_KIB: usize = 48 * 1024;
 
 /// Everything the road needs, made by the daemon.
 #[derive(Debug)]
@@ -68,7 +66,7 @@ pub struct RoadOptions {
 struct Road {
     options: RoadOptions,
     in_flight: Arc<Semaphore>,
-    body_memory: Arc<Semaphore>,
+    memory: memory::Memory,
     lists: lists::Lists,
     keys: caller::KeyChecks,
 }
@@ -78,7 +76,7 @@ pub fn router(options: RoadOptions) -> Router {
     let road = Road {
         options,
         in_flight: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
-        body_memory: Arc::new(Semaphore::new(BODY_MEMORY_KIB)),
+        memory: memory::Memory::default(),
         lists: lists::Lists::default(),
         keys: caller::KeyChecks::default(),
     };

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::books::{Books, End};
 use crate::client::{Head, ToClient, refuse};
+use crate::memory::{AnswerShare, Share};
 use crate::refusal::Refusal;
 use crate::{CALL_TIMEOUT, HEAD_TIMEOUT, Road, SILENCE_TIMEOUT, headers};
 
@@ -37,7 +38,7 @@ pub(crate) struct Relay {
     pub(crate) call: NewCall,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    pub(crate) body_memory: Option<OwnedSemaphorePermit>,
+    pub(crate) body_memory: Share,
     pub(crate) key: SecretString,
     pub(crate) to_client: oneshot::Sender<Result<Head, Refusal>>,
     pub(crate) in_flight: OwnedSemaphorePermit,
@@ -47,6 +48,8 @@ pub(crate) struct Relay {
 struct Answer {
     response: reqwest::Response,
     reader: AnswerReader,
+    /// What is kept of it: by the reader, and what is held back.
+    memory: AnswerShare,
     deadline: Instant,
 }
 
@@ -70,7 +73,8 @@ impl Relay {
         drop(body_memory);
         match head {
             Some(Ok(Ok(response))) if response.status().is_success() => {
-                relay(books, Answer::new(response, deadline), to_client).await;
+                let answer = Answer::new(response, road.memory.for_answer(), deadline);
+                relay(books, answer, to_client).await;
             }
             Some(Ok(Ok(response))) => pass_error_on(books, response, to_client).await,
             Some(Ok(Err(error @ UpstreamError::Unreachable(_)))) => {
@@ -196,6 +200,9 @@ async fn relay(mut books: Books, mut answer: Answer, to_client: oneshot::Sender<
             for piece in held {
                 client.pass(piece).await;
             }
+            if !answer.reader.keeps_body() {
+                answer.memory.release();
+            }
             let end = match end {
                 Some(end) => end,
                 None => answer.pass_on(&mut client, &books).await,
@@ -214,10 +221,10 @@ async fn relay(mut books: Books, mut answer: Answer, to_client: oneshot::Sender<
 }
 
 impl Answer {
-    fn new(response: reqwest::Response, deadline: Instant) -> Self {
+    fn new(response: reqwest::Response, memory: AnswerShare, deadline: Instant) -> Self {
         let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let reader = AnswerReader::new(content_type);
-        Self { response, reader, deadline }
+        Self { response, reader, memory, deadline }
     }
 
     /// Reads into `held` until the generation id is known; answers the end if that comes first.
@@ -227,6 +234,10 @@ impl Answer {
             match self.next(books).await {
                 Ok(piece) => {
                     bytes += piece.len();
+                    if let Err(end) = self.keep(2 * piece.len(), books).await {
+                        return Some(end);
+                    }
+                    self.reader.feed(&piece);
                     held.push(piece);
                 }
                 Err(end) => {
@@ -236,6 +247,23 @@ impl Answer {
             }
         }
         None
+    }
+
+    /// Waits for memory to hold back `bytes` more; the upstream waits as well.
+    async fn keep(&mut self, bytes: usize, books: &Books) -> Result<(), End> {
+        tokio::select! {
+            kept = timeout_at(self.deadline, self.memory.grow_or_wait(bytes)) => kept.map_err(|_| End::TooLong),
+            () = books.given_up() => Err(End::GivenUp),
+        }
+    }
+
+    /// Reads along, as long as there is memory for a body that is read as a whole; else `/generation` will be asked.
+    fn read_along(&mut self, piece: &[u8]) {
+        if self.reader.keeps_body() && !self.memory.grow(piece.len()) {
+            self.reader.give_up();
+            self.memory.release();
+        }
+        self.reader.feed(piece);
     }
 
     /// Passes piece after piece on. A client that leaves a stream ends it, because that stops the bill; one that
@@ -253,6 +281,7 @@ impl Answer {
             match next {
                 // A client that reads slowly must not hold a call beyond its deadline.
                 Ok(piece) => {
+                    self.read_along(&piece);
                     if timeout_at(self.deadline, client.pass(piece)).await.is_err() {
                         return End::TooLong;
                     }
@@ -262,7 +291,7 @@ impl Answer {
         }
     }
 
-    /// The next piece, read along; or how the answer ended.
+    /// The next piece, or how the answer ended.
     async fn next(&mut self, books: &Books) -> Result<Bytes, End> {
         tokio::select! {
             next = self.next_in_time() => next,
@@ -278,10 +307,7 @@ impl Answer {
         }
         let silent_at = now + SILENCE_TIMEOUT;
         match timeout_at(silent_at.min(self.deadline), self.response.chunk()).await {
-            Ok(Ok(Some(piece))) => {
-                self.reader.feed(&piece);
-                Ok(piece)
-            }
+            Ok(Ok(Some(piece))) => Ok(piece),
             Ok(Ok(None)) => Err(End::Complete),
             Ok(Err(_)) => Err(End::UpstreamCut),
             Err(_) if Instant::now() >= self.deadline => Err(End::TooLong),
@@ -295,13 +321,15 @@ mod tests {
     use http_body_util::Full;
 
     use super::*;
+    use crate::memory::Memory;
 
     /// A flood always has a next piece, so that its time-out alone would never come.
     #[tokio::test(start_paused = true)]
     async fn a_flood_ends_at_its_deadline() {
         let piece = Full::new(Bytes::from_static(b": always there\n"));
         let response = http::Response::new(reqwest::Body::wrap(piece));
-        let mut answer = Answer::new(response.into(), Instant::now() + CALL_TIMEOUT);
+        let memory = Memory::default().for_answer();
+        let mut answer = Answer::new(response.into(), memory, Instant::now() + CALL_TIMEOUT);
         tokio::time::advance(CALL_TIMEOUT).await;
         assert_eq!(answer.next_in_time().await, Err(End::TooLong));
     }
