@@ -4,8 +4,8 @@ set -eu
 
 packages="gcc libc6-dev"
 if [ "${1:-}" = test ]; then
-    packages="$packages ca-certificates curl debootstrap docker.io docker-compose faketime iproute2 procps \
-        python3 python3-pip python3-venv strace util-linux"
+    packages="$packages ca-certificates curl debootstrap docker.io docker-compose e2fsprogs faketime iproute2 openssl \
+        procps python3 python3-pip python3-venv strace util-linux"
 fi
 
 missing=""

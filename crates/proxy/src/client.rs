@@ -18,7 +18,7 @@ use crate::refusal::Refusal;
 const WAITING_PIECES: usize = 16;
 
 /// Bytes of an answer that wait for the client; a piece that is longer waits alone.
-const WAITING_BYTES: usize = 64 * 1024;
+const WAITING_BYTES: usize = 32 * 1024;
 
 /// What a client gets of an answer.
 pub(crate) struct Head {

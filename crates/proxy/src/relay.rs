@@ -307,7 +307,8 @@ impl Answer {
         }
         let silent_at = now + SILENCE_TIMEOUT;
         match timeout_at(silent_at.min(self.deadline), self.response.chunk()).await {
-            Ok(Ok(Some(piece))) => Ok(piece),
+            // A copy, as a piece that waits would keep the whole buffer that it was read into.
+            Ok(Ok(Some(piece))) => Ok(Bytes::copy_from_slice(&piece)),
             Ok(Ok(None)) => Err(End::Complete),
             Ok(Err(_)) => Err(End::UpstreamCut),
             Err(_) if Instant::now() >= self.deadline => Err(End::TooLong),
