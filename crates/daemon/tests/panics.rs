@@ -1,7 +1,5 @@
 //! What a panic may say. The test starts itself a second time, because logging is set up once a process.
 
-#![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
-
 use std::process::Command;
 
 const CHILD: &str = "MAI_USAGE_TEST_PANICS";

@@ -188,12 +188,7 @@ impl Sidecar {
         Pid::from_raw(inner.unwrap_or_else(|| i32::try_from(child).unwrap())).unwrap()
     }
 
-    /// Resident memory in KiB now.
-    pub(crate) fn resident_kib(&self) -> u64 {
-        self.status_kib("VmRSS:")
-    }
-
-    /// The most it ever was.
+    /// The most memory that was ever resident, in KiB.
     pub(crate) fn peak_resident_kib(&self) -> u64 {
         self.status_kib("VmHWM:")
     }
