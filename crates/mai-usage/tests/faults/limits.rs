@@ -38,6 +38,9 @@ const MOST_SLOWDOWN: f64 = 1.5;
 /// Employees who chat all the time.
 const CALLERS: usize = 4;
 
+/// Who waits so long waits for a time-out of somebody else's connection.
+const LOCKED_OUT: Duration = Duration::from_secs(15);
+
 /// The calls that may be under way.
 const IN_FLIGHT: usize = 256;
 
@@ -154,6 +157,8 @@ async fn crowded(trial: &Trial, crowd: Crowd, connections: usize) -> String {
     assert_eq!((quiet.refused, attacked.refused), (0, 0), "{crowd:?}: normal calls were refused");
     assert!(closed > 0, "{crowd:?}: there was room for everybody");
     assert!(attacked.latencies.len() > CALLERS, "{crowd:?}: nobody worked");
+    let slowest = attacked.latencies.iter().max().unwrap();
+    assert!(*slowest < LOCKED_OUT, "{crowd:?}: normal callers were locked out for {slowest:?}");
     let (before, during) = (quiet.p99(), attacked.p99());
     if trial.full {
         let slowdown = during.as_secs_f64() / before.as_secs_f64();
