@@ -473,8 +473,23 @@ async fn wait_known(database: &Path, calls: usize) {
     }
 }
 
-/// Where a group of processes with a limit of memory can be made.
-fn memory_group() -> Option<PathBuf> {
+/// A group of processes with a limit of memory; it has to end after them.
+struct MemoryGroup(PathBuf);
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        // The kernel takes a moment to forget the dead.
+        for _ in 0..100 {
+            if std::fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Where one can be made.
+fn memory_group() -> Option<MemoryGroup> {
     let name = format!("mai-usage-faults-{}", std::process::id());
     let groups = [("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")];
     groups.into_iter().find_map(|(root, limit)| {
@@ -484,7 +499,7 @@ fn memory_group() -> Option<PathBuf> {
         if limited.is_err() {
             std::fs::remove_dir(&group).unwrap();
         }
-        limited.ok().map(|()| group)
+        limited.ok().map(|()| MemoryGroup(group))
     })
 }
 
@@ -494,9 +509,9 @@ async fn little_memory(trial: &Trial, streams: usize) -> String {
         return "128 MB: skipped, no group of processes can be made; ".to_owned();
     };
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.display());
+    let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", group.0.display());
     let setup = setup(trial, &simulator, "memory").wrapped(&["sh", "-c", &enter, "sh"]);
-    let mut sidecar = setup.start().await;
+    let sidecar = setup.start().await;
     let (history, mut clients) = (History::default(), JoinSet::new());
     let rounds = trial.depth(1, 20);
     for stream in 0..streams {
@@ -526,14 +541,5 @@ async fn little_memory(trial: &Trial, streams: usize) -> String {
     let history = history.lock().unwrap().clone();
     let counts = check(&setup.database, &simulator.truth(), &history).await;
     assert_eq!(counts.booked, streams * rounds);
-    sidecar.kill();
-    drop(sidecar);
-    // The kernel takes a moment to forget the dead.
-    for _ in 0..100 {
-        if std::fs::remove_dir(&group).is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
     format!("128 MB: {streams} streams at once, {} calls, {resident} MiB; ", counts.booked)
 }
