@@ -1,11 +1,12 @@
-//! The client: one pool of connections, no redirects, no retries, no proxies from the environment, no
-//! decompression. A completion that was sent must never be sent again by a library.
+//! The client: no redirects, no retries, no proxies from the environment, no decompression. A completion that was
+//! sent must never be sent again by a library.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
+use http_body_util::Full;
 use jiff::{SignedDuration, Timestamp};
 use metering::{Report, booked_model};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -14,6 +15,10 @@ use tokio::sync::Mutex;
 use crate::catalogue::{Catalogue, read_catalogue};
 use crate::generation::{GenerationAnswer, read_generation};
 use crate::key::{KeyAnswer, read_key};
+use crate::sender::Sender;
+
+/// Who asks.
+const USER_AGENT: &str = concat!("mai-usage/", env!("CARGO_PKG_VERSION"));
 
 /// Longest time for the TCP and TLS handshakes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -47,6 +52,9 @@ pub struct ClientOptions {
 /// A way to `OpenRouter`.
 #[derive(Debug, Clone)]
 pub struct Client {
+    /// Completions.
+    sender: Sender,
+    /// Questions.
     http: reqwest::Client,
     options: ClientOptions,
     catalogue: Arc<Mutex<KeptCatalogue>>,
@@ -61,8 +69,14 @@ struct KeptCatalogue {
 
 /// The client could not be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot set up the way to OpenRouter: {0}")]
-pub struct ClientError(#[from] reqwest::Error);
+pub enum ClientError {
+    /// For questions.
+    #[error("cannot set up the way to OpenRouter: {0}")]
+    Questions(#[from] reqwest::Error),
+    /// For completions.
+    #[error("cannot set up TLS to OpenRouter: {0}")]
+    Completions(#[from] rustls::Error),
+}
 
 /// No answer came.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,14 +99,13 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .no_proxy()
-            .user_agent(concat!("mai-usage/", env!("CARGO_PKG_VERSION")))
-            // One connection a call: with HTTP/2 all calls would share one, its limit of streams and its window,
-            // and leaving a stream would not close anything.
+            .user_agent(USER_AGENT)
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .build()?;
-        Ok(Self { http, options, catalogue: Arc::default() })
+        let sender = Sender::new(CONNECT_TIMEOUT)?;
+        Ok(Self { sender, http, options, catalogue: Arc::default() })
     }
 
     /// Sends a completion and answers with the head, the body still to come. `headers` are what the caller may
@@ -108,14 +121,16 @@ impl Client {
         key: &SecretString,
     ) -> Result<reqwest::Response, UpstreamError> {
         headers.extend(self.own_headers());
-        self.http
-            .post(self.url(endpoint))
-            .headers(headers)
-            .bearer_auth(key.expose_secret())
-            .body(body)
-            .send()
-            .await
-            .map_err(|error| describe(&error))
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+        let mut request = http::Request::post(self.url(endpoint))
+            .header(header::AUTHORIZATION, bearer(key)?)
+            .body(Full::new(body))
+            .map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
+        request.headers_mut().extend(headers);
+        self.sender.send(request).await.map_err(|error| {
+            let words = innermost(&error).to_string();
+            if error.is_connect() { UpstreamError::Unreachable(words) } else { UpstreamError::Broken(words) }
+        })
     }
 
     /// The report with the name its model is asked for by instead of a slug, where the list of models can be had and
@@ -228,19 +243,28 @@ impl Client {
     }
 }
 
-/// The innermost cause in words. Addresses of requests are left out: a query may carry an id.
+/// The key as a header that no `Debug` shows.
+fn bearer(key: &SecretString) -> Result<HeaderValue, UpstreamError> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
+        .map_err(|_| UpstreamError::Unreachable("the key cannot be sent in a header".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// What went wrong in a question. Addresses of requests are left out: a query may carry an id.
 fn describe(error: &reqwest::Error) -> UpstreamError {
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let words = if error.is_timeout() { "timed out".to_owned() } else { innermost.to_string() };
+    let words = if error.is_timeout() { "timed out".to_owned() } else { innermost(error).to_string() };
     // A request that could not even be made was not sent.
     if error.is_connect() || error.is_builder() {
         UpstreamError::Unreachable(words)
     } else {
         UpstreamError::Broken(words)
     }
+}
+
+/// The innermost cause.
+fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
 
 /// Everything but letters, digits and `-_.~` as `%XX`.

@@ -10,6 +10,7 @@ mod generation;
 mod json;
 mod key;
 mod lines;
+mod sender;
 mod usage;
 
 pub use answer::{AnswerReader, Told};

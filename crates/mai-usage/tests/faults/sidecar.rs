@@ -4,13 +4,15 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use openrouter_sim::{DEFAULT_KEY, Simulator};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::Instant;
 
+use crate::dice::chance;
 use crate::secrets::{ADMIN, TOKEN};
 use crate::trial::Trial;
 
@@ -43,6 +45,7 @@ pub(crate) struct Sidecar {
     pub(crate) proxy: SocketAddr,
     pub(crate) usage: SocketAddr,
     http: reqwest::Client,
+    log: PathBuf,
 }
 
 impl Setup {
@@ -96,7 +99,7 @@ impl Setup {
             .stderr(log);
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let process = command.spawn().unwrap();
-        Sidecar { process, proxy, usage, http: client() }
+        Sidecar { process, proxy, usage, http: client(), log: self.log.clone() }
     }
 
     /// What the sidecars of this row have said so far.
@@ -116,7 +119,7 @@ impl Sidecar {
     /// Waits until `/health` says that the ledger can be written; answers how long that took.
     pub(crate) async fn ready(&mut self) -> Duration {
         let started = Instant::now();
-        assert!(self.becomes_ready().await, "the sidecar ended at its start: {:?}", self.process.try_wait());
+        assert!(self.becomes_ready().await, "the sidecar ended at its start: {}", self.last_words());
         started.elapsed()
     }
 
@@ -155,6 +158,12 @@ impl Sidecar {
     /// SIGTERM to the sidecar itself; it ends in its own time.
     pub(crate) fn terminate(&self) {
         kill_process(self.pid(), Signal::TERM).unwrap();
+    }
+
+    /// The last line of the log, where it says why it ends.
+    fn last_words(&self) -> String {
+        let told = std::fs::read(&self.log).unwrap();
+        String::from_utf8_lossy(&told).lines().last().unwrap_or_default().to_owned()
     }
 
     /// Whether it has ended.
@@ -216,15 +225,15 @@ pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
 }
 
-/// An address that nobody has, below those that the system gives to outgoing connections.
+/// An address that nobody has, below those that the system gives to outgoing connections. Runs side by side begin elsewhere.
 fn free_address() -> SocketAddr {
     const FIRST: u16 = 10_000;
-    const COUNT: u16 = 20_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const COUNT: u64 = 20_000;
+    static FIRST_STEP: LazyLock<u64> = LazyLock::new(chance);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
-        let port = FIRST + (start + step % COUNT) % COUNT;
+        let step = *FIRST_STEP + NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + u16::try_from(step % COUNT).unwrap();
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         if TcpListener::bind(address).is_ok() {
             return address;
