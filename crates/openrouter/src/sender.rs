@@ -15,7 +15,7 @@ use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
 
 /// Most that is read of an answer before somebody takes it; a head has to fit in.
-const READ_AHEAD_BYTES: usize = 64 * 1024;
+const READ_AHEAD_BYTES: usize = 32 * 1024;
 
 /// How long a connection is kept for the next call.
 const KEPT_FOR: Duration = Duration::from_secs(90);

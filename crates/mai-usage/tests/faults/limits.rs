@@ -28,10 +28,6 @@ use crate::trial::{Outcome, Trial};
 /// The sidecar's resident memory in every attack, at most.
 const MOST_RESIDENT_KIB: u64 = 96 * 1024;
 
-/// The same where answers come faster than they are read. The HTTP client reads ahead up to 400 KiB a connection, which
-/// it does not let anybody limit; the sidecar's own part is within the limit above.
-const MOST_RESIDENT_AHEAD_KIB: u64 = MOST_RESIDENT_KIB + 96 * 1024;
-
 /// How much longer the slowest hundredth of normal calls may take during an attack.
 const MOST_SLOWDOWN: f64 = 1.5;
 
@@ -319,12 +315,6 @@ enum Answers {
     Endless,
 }
 
-impl Answers {
-    fn most_resident_kib(self) -> u64 {
-        if self == Self::Plain { MOST_RESIDENT_KIB } else { MOST_RESIDENT_AHEAD_KIB }
-    }
-}
-
 /// The large body of the call `number`.
 fn large_answer(number: usize) -> String {
     let text = "x".repeat(LARGE_ANSWER);
@@ -455,7 +445,7 @@ async fn large_answers(trial: &Trial, answers: Answers, calls: usize) -> String 
     while let Some(ended) = clients.join_next().await {
         ended.unwrap();
     }
-    let resident = resident_within(&sidecar, &format!("{answers:?}"), answers.most_resident_kib());
+    let resident = resident_within(&sidecar, &format!("{answers:?}"), MOST_RESIDENT_KIB);
     wait_known(&setup.database, calls).await;
     let settled = calls_in(&setup.database, &["settled"]).await;
     format!("{answers:?} x {calls}: {settled} settled at once, {resident} MiB; ")
