@@ -1,7 +1,7 @@
 //! Row 14: clocks that jump, and days that are not 24 hours long.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::callers::{Seen, ask, chat, question};
 use crate::checker::{check_in, connect, wait_settled};
-use crate::sidecar::{Setup, Sidecar, client};
+use crate::sidecar::{Setup, Sidecar, client, faketime_library};
 use crate::trial::{Outcome, Trial};
 
 /// A moment at which something happens to a zone's clock, and the billing days just before it and from it on. Written by
@@ -78,13 +78,6 @@ pub(crate) async fn jumps_and_days(trial: Trial) -> Outcome {
     let jumps = trial.depth(&JUMPS_HOURS[..3], &JUMPS_HOURS[..]);
     let jumped = jump(&trial, &library, jumps).await;
     Outcome::Counts(format!("{cases} moments, {entries} entries, 0 on a wrong day; {jumped}"))
-}
-
-/// `LD_PRELOAD` by itself: the program `faketime` reads a time of day in the zone of the machine.
-fn faketime_library() -> Option<PathBuf> {
-    let folders = std::fs::read_dir("/usr/lib").ok()?;
-    let libraries = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketime.so.1"));
-    libraries.into_iter().find(|library| library.exists())
 }
 
 fn setup(trial: &Trial, simulator: &Simulator, library: &Path) -> Setup {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::callers::{History, ask, chat, question};
 use crate::checker::{calls_in, check, wait_settled};
 use crate::host::{Injection, Mount, run};
-use crate::sidecar::{Setup, Sidecar, client};
+use crate::sidecar::{HEALING, Setup, Sidecar, client};
 use crate::trial::{Outcome, Trial, eventually};
 
 /// Longest wait for anything that must come by itself; no figure.
@@ -121,7 +121,7 @@ impl<'a> House<'a> {
 
     /// Every call settles, and the three histories agree.
     async fn reckoning(&self) -> String {
-        let _sidecar = self.setup.clone().wrapped(&["faketime", "-f", "+0 x20"]).start().await;
+        let _sidecar = self.setup.clone().on_clock(HEALING).start().await;
         wait_settled(&self.setup.database).await;
         let history = self.history.lock().unwrap().clone();
         check(&self.setup.database, &self.simulator.truth(), &history).await.to_string()

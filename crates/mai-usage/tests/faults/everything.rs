@@ -18,7 +18,7 @@ use crate::checker::{check, check_roll_up, verify, wait_settled};
 use crate::dice::Dice;
 use crate::host::{Injection, Mount, run};
 use crate::locked::{Locker, copy_with_python};
-use crate::sidecar::{Setup, Sidecar, client};
+use crate::sidecar::{HEALING, Setup, Sidecar, client};
 use crate::trial::{Outcome, Trial};
 
 const CALLERS: u64 = 24;
@@ -193,7 +193,7 @@ impl House {
     /// Every call settles, and the three histories agree.
     async fn reckoning(mut self, seen: &[Seen]) -> String {
         self.sidecar.kill();
-        self.sidecar = self.setup.clone().wrapped(&["faketime", "-f", "+0 x20"]).start().await;
+        self.sidecar = self.setup.clone().on_clock(HEALING).start().await;
         wait_settled(&self.setup.database).await;
         check(&self.setup.database, &self.simulator.truth(), seen).await.to_string()
     }

@@ -8,15 +8,13 @@ use tokio::task::JoinSet;
 
 use crate::callers::{History, ask, chat, question};
 use crate::checker::{check_ids, external_user, wait_closed, wait_settled};
-use crate::sidecar::{Setup, client};
+use crate::sidecar::{HEALING, Setup, client};
 use crate::trial::{Outcome, Trial};
 
 const CALLERS: usize = 16;
 
 /// One call in so many has an id that another one had.
 const CLASH_EVERY: usize = 100;
-
-const HEALING: [&str; 3] = ["faketime", "-f", "+0 x60"];
 
 /// Where the ids of a call are told, and whether they are its own.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,7 +89,7 @@ pub(crate) async fn clashing_and_missing(trial: Trial) -> Outcome {
     wait_closed(&setup.database).await;
     sidecar.terminate();
     assert!(sidecar.ended().await.success());
-    let _sidecar = setup.clone().wrapped(&HEALING).start().await;
+    let _sidecar = setup.clone().on_clock(HEALING).start().await;
     wait_settled(&setup.database).await;
 
     let of = |wanted: fn(Ids) -> bool| (0..calls).filter(|index| wanted(Ids::of(*index))).count();

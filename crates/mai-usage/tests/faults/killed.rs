@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::callers::{History, ask, chat, question};
 use crate::checker::{check, wait_settled};
 use crate::host::run;
-use crate::sidecar::{Setup, client};
+use crate::sidecar::{HEALING, Setup, client};
 use crate::trial::{Outcome, Trial};
 
 const STREAMS: usize = 32;
@@ -71,7 +71,7 @@ pub(crate) async fn at_random(trial: Trial) -> Outcome {
         load.ended().await;
     }
     // What the kills left open is asked for at four a second: on a clock that runs fast, as that takes hours otherwise.
-    let _sidecar = setup.clone().wrapped(&["faketime", "-f", "+0 x20"]).start().await;
+    let _sidecar = setup.clone().on_clock(HEALING).start().await;
     wait_settled(&setup.database).await;
     let history = history.lock().unwrap().clone();
     let counts = check(&setup.database, &simulator.truth(), &history).await;
@@ -130,7 +130,7 @@ async fn die_at_disk_call(trial: &Trial, call: usize) -> Death {
     }
     let status = doomed.ended().await;
     assert_eq!(status.signal(), Some(9), "disk call {call} never came: {status}");
-    let _sidecar = sound.wrapped(&["faketime", "-f", "+0 x20"]).start().await;
+    let _sidecar = sound.on_clock(HEALING).start().await;
     let database = trial.path(&format!("died-at-{call}.db"));
     wait_settled(&database).await;
     let history = history.lock().unwrap().clone();

@@ -51,7 +51,7 @@ async fn settled_in_time(trial: &Trial) -> String {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     let setup = Setup::new(trial, &simulator).with("LOG_LEVEL", trial.depth("trace", "info"));
     let clock = format!("+0 x{rate}");
-    let sidecar = setup.clone().wrapped(&["faketime", "-f", &clock]).start().await;
+    let sidecar = setup.clone().on_clock(&clock).start().await;
     let history = History::default();
     // Lateness is told on the simulator's clock, which is the machine's.
     let minute_ms = 60_000 / rate;

@@ -13,7 +13,7 @@ use crate::callers::{History, Seen, ask, ask_until, chat, question};
 use crate::checker::{calls_in, check, outcomes, wait_closed, wait_settled};
 use crate::dice::Dice;
 use crate::secrets::TOKEN;
-use crate::sidecar::{Setup, Sidecar, client};
+use crate::sidecar::{HEALING, Setup, Sidecar, client};
 use crate::trial::{Outcome, Trial};
 
 const CALLERS: usize = 32;
@@ -23,9 +23,6 @@ const HEAD_DELAY_MS: u64 = 40;
 
 /// What a stream costs that was left, by the provider's habit.
 const HABITS: [&str; 3] = ["sent_tokens", "full", "nothing"];
-
-/// Speed of the clock on which `/generation` is asked for what was left, at four a second.
-const HEALING: [&str; 3] = ["faketime", "-f", "+0 x60"];
 
 /// When a client leaves.
 #[derive(Clone, Debug)]
@@ -67,7 +64,7 @@ pub(crate) async fn at_every_phase(trial: Trial) -> Outcome {
     wait_closed(&setup.database).await;
     sidecar.terminate();
     assert!(sidecar.ended().await.success());
-    let _sidecar = setup.clone().wrapped(&HEALING).start().await;
+    let _sidecar = setup.clone().on_clock(HEALING).start().await;
     wait_settled(&setup.database).await;
 
     let history = history.lock().unwrap().clone();

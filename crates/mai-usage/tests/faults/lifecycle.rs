@@ -218,7 +218,7 @@ async fn overrun(trial: &Trial, rounds: usize) -> String {
     let simulator = Simulator::start(Options::default()).await.unwrap();
     // The fast clock runs ahead; what is billed must not seem older than the call.
     simulator.advance(Duration::from_hours(24));
-    let mut setup = Setup::new(trial, &simulator).wrapped(&["faketime", "-f", HASTE]);
+    let mut setup = Setup::new(trial, &simulator).on_clock(HASTE);
     setup.database = trial.path("overrun.db");
     let (history, mut slowest) = (History::default(), Duration::ZERO);
     for _ in 0..rounds {

@@ -54,7 +54,7 @@ use clap::Parser;
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
 
-use trial::{Outcome, Trial};
+use trial::{Missing, Outcome, Trial};
 
 /// One fault of the table in issue and manual: `docs/reliability.md` has a line for each.
 struct Row {
@@ -142,8 +142,14 @@ fn run(row: &Row, full: bool, seed: u64) -> Result<Outcome, String> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let trial = Trial::new(full, seed);
     let folder = trial.folder.clone();
-    let outcome =
-        catch_unwind(AssertUnwindSafe(|| runtime.block_on((row.run)(trial)))).map_err(trial::words_of);
+    let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on((row.run)(trial))));
+    let outcome = outcome.or_else(|panic| match panic.downcast() {
+        Ok(missing) => {
+            let Missing(reason) = *missing;
+            Ok(Outcome::Skipped(reason))
+        }
+        Err(panic) => Err(trial::words_of(panic)),
+    });
     runtime.shutdown_background();
     let found = secrets::told_in(folder.path());
     match outcome {

@@ -14,7 +14,7 @@ use crate::callers::{chat, question};
 use crate::checker::{calls_in, check_roll_up, connect, verify, wait_settled};
 use crate::dice::Dice;
 use crate::raw_upstream::{Heard, LATE_COST, Pieces, RawUpstream};
-use crate::sidecar::{Setup, client};
+use crate::sidecar::{HEALING, Setup, client};
 use crate::trial::{Outcome, Trial};
 use crate::{decimals, replayed};
 
@@ -460,7 +460,7 @@ async fn answers(trial: &Trial) -> String {
     sidecar.terminate();
     assert!(sidecar.ended().await.success());
     upstream.know_costs();
-    let _sidecar = setup.clone().wrapped(&["faketime", "-f", "+0 x20"]).start().await;
+    let _sidecar = setup.clone().on_clock(HEALING).start().await;
     wait_settled(&setup.database).await;
     compare(&setup.database, &cases, true).await;
     check_roll_up(&setup.database).await;

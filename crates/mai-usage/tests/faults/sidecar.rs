@@ -14,10 +14,13 @@ use tokio::time::Instant;
 
 use crate::dice::chance;
 use crate::secrets::{ADMIN, TOKEN};
-use crate::trial::Trial;
+use crate::trial::{Missing, Trial};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mai-usage");
+
+/// The clock on which what was left open is asked for: at four a second it would take hours otherwise.
+pub(crate) const HEALING: &str = "+0 x20";
 
 /// Longest wait for a start or an end; no figure, only an end to the waiting.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -100,6 +103,18 @@ impl Setup {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         let process = command.spawn().unwrap();
         Sidecar { process, proxy, usage, http: client(), log: self.log.clone() }
+    }
+
+    /// On a clock of its own, as `libfaketime` says it: `+0 x20` runs twenty times as fast, the monotonic one as well.
+    ///
+    /// `LD_PRELOAD` by itself: the program `faketime` reads times of day in the zone of the machine, and does not start where a
+    /// killed one had the same process id.
+    #[must_use]
+    pub(crate) fn on_clock(self, clock: &str) -> Self {
+        let Some(library) = faketime_library() else {
+            std::panic::panic_any(Missing("libfaketime is not installed".to_owned()))
+        };
+        self.with("LD_PRELOAD", library.to_str().unwrap()).with("FAKETIME", clock)
     }
 
     /// What the sidecars of this row have said so far.
@@ -217,7 +232,18 @@ impl Sidecar {
 impl Drop for Sidecar {
     fn drop(&mut self) {
         self.kill();
+        // What `libfaketime` leaves of a process that was killed.
+        let pid = self.process.id();
+        for left in [format!("/dev/shm/faketime_shm_{pid}"), format!("/dev/shm/sem.faketime_sem_{pid}")] {
+            let _ = std::fs::remove_file(left);
+        }
     }
+}
+
+pub(crate) fn faketime_library() -> Option<PathBuf> {
+    let folders = std::fs::read_dir("/usr/lib").ok()?;
+    let libraries = folders.map(|folder| folder.unwrap().path().join("faketime/libfaketime.so.1"));
+    libraries.into_iter().find(|library| library.exists())
 }
 
 /// A client without proxies, and without a pool: a connection left over from a killed sidecar is of no use.

@@ -19,6 +19,10 @@ pub(crate) enum Outcome {
     Skipped(String),
 }
 
+/// Thrown where a row finds in the middle that the machine does not allow it; the runner says "skipped" and why.
+#[derive(Debug)]
+pub(crate) struct Missing(pub(crate) String);
+
 /// The depth, the seed and a folder for one row.
 #[derive(Clone, Debug)]
 pub(crate) struct Trial {

@@ -94,7 +94,7 @@ pub(crate) async fn cut_silent_endless(trial: Trial) -> Outcome {
     assert!(sidecar.ended().await.success());
 
     let clock = format!("+0 x{rate}");
-    let mut sidecar = setup.clone().wrapped(&["faketime", "-f", &clock]).start().await;
+    let mut sidecar = setup.clone().on_clock(&clock).start().await;
     let fast = Fast {
         http: client(),
         proxy: sidecar.proxy,
@@ -373,7 +373,7 @@ const PASSED_ON: [&str; 5] =
     ["content-type", "retry-after", "x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset"];
 
 /// A day later, and fast: an HTTP error of which `/generation` knows nothing for a day was not billed.
-const NEXT_DAY: [&str; 3] = ["faketime", "-f", "+25h x120"];
+const NEXT_DAY: &str = "+25h x120";
 
 /// One refusal that is asked for.
 #[derive(Clone, Debug)]
@@ -422,7 +422,7 @@ pub(crate) async fn errors(trial: Trial) -> Outcome {
     assert_sent_once(&simulator, &asked);
     sidecar.terminate();
     assert!(sidecar.ended().await.success());
-    let _sidecar = setup.clone().wrapped(&NEXT_DAY).start().await;
+    let _sidecar = setup.clone().on_clock(NEXT_DAY).start().await;
     wait_settled(&setup.database).await;
     let history = history.lock().unwrap().clone();
     assert_eq!(history.len(), calls);
