@@ -45,12 +45,18 @@ pub(crate) fn marked_commits(path: &Path) -> Option<i64> {
     std::fs::read_to_string(beside(path, ".lock")).ok()?.trim().parse().ok()
 }
 
-/// What is wrong with a database that holds `commits`, where more are noted.
-pub(crate) fn missing_commits(commits: i64, marked: Option<i64>) -> Option<String> {
-    let marked = marked.filter(|marked| *marked > commits)?;
-    Some(format!(
-        "commits: {commits} of {marked} are here; the end of the write-ahead log is missing, or an older copy was put back"
-    ))
+/// How many of the commits that are noted the database lacks, in words; beside those that it knows to lack.
+pub(crate) fn missing_commits(
+    commits: i64,
+    known_missing: i64,
+    marked: Option<i64>,
+) -> Option<(i64, String)> {
+    let missing = known_missing + marked.map_or(0, |marked| (marked - commits).max(0));
+    let words = format!(
+        "commits: {missing} are missing beside {}; the end of the write-ahead log was lost, or an older copy was put back",
+        commits - known_missing
+    );
+    (missing > 0).then_some((missing, words))
 }
 
 /// The name of a file that belongs to the database.

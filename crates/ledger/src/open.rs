@@ -79,7 +79,7 @@ impl Ledger {
         migrate(&mut connection, path).await?;
         seal_what_came_before(&mut connection).await.map_err(database)?;
         refuse_other_organisation(&mut connection, options).await?;
-        tell_missing_commits(&mut connection, path).await.map_err(database)?;
+        keep_what_is_missing(&mut connection, path).await.map_err(database)?;
         let reader = LedgerReader::connect(path).await?;
         let (writer, stopped) = writer::start(connection, lock, &options.tasks);
         let organisation = writer
@@ -185,12 +185,16 @@ async fn refuse_other_organisation(
     }
 }
 
-/// What is missing is missing; the program goes on with what there is.
-async fn tell_missing_commits(connection: &mut SqliteConnection, path: &Path) -> Result<(), sqlx::Error> {
-    let commits = sqlx::query_scalar!("SELECT count FROM commits").fetch_one(connection).await?;
-    if let Some(missing) = missing_commits(commits, marked_commits(path)) {
-        tracing::error!(path = %path.display(), "{missing}");
-    }
+/// What is missing is missing, and stays known; the program goes on with what there is.
+async fn keep_what_is_missing(connection: &mut SqliteConnection, path: &Path) -> Result<(), sqlx::Error> {
+    let commits = sqlx::query!("SELECT count, missing FROM commits").fetch_one(&mut *connection).await?;
+    let marked = marked_commits(path);
+    let Some((missing, words)) = missing_commits(commits.count, commits.missing, marked) else {
+        return Ok(());
+    };
+    tracing::error!(path = %path.display(), "{words}");
+    let count = marked.unwrap_or(0).max(commits.count);
+    sqlx::query!("UPDATE commits SET count = ?1, missing = ?2", count, missing).execute(connection).await?;
     Ok(())
 }
 

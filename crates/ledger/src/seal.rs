@@ -3,9 +3,6 @@
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, SqliteConnection};
 
-/// Rows from before the digests are read in pages of so many.
-const PAGE: i64 = 1_000;
-
 /// `PRAGMA user_version` once every row has a digest.
 const ALL_SEALED: i64 = 2;
 
@@ -43,22 +40,16 @@ pub(crate) async fn seal_what_came_before(connection: &mut SqliteConnection) -> 
         return Ok(());
     }
     let mut transaction = connection.begin().await?;
-    loop {
-        let entries = sqlx::query_scalar!("SELECT id FROM entries WHERE digest IS NULL LIMIT ?1", PAGE)
-            .fetch_all(&mut *transaction)
-            .await?;
-        let calls = sqlx::query_scalar!("SELECT id FROM calls WHERE digest IS NULL LIMIT ?1", PAGE)
-            .fetch_all(&mut *transaction)
-            .await?;
-        if entries.is_empty() && calls.is_empty() {
-            break;
-        }
-        for id in entries {
-            seal_entry(id, &mut transaction).await?;
-        }
-        for id in calls {
-            seal_call(&id, &mut transaction).await?;
-        }
+    let entries = sqlx::query_scalar!("SELECT id FROM entries WHERE digest IS NULL")
+        .fetch_all(&mut *transaction)
+        .await?;
+    for id in entries {
+        seal_entry(id, &mut transaction).await?;
+    }
+    let calls =
+        sqlx::query_scalar!("SELECT id FROM calls WHERE digest IS NULL").fetch_all(&mut *transaction).await?;
+    for id in calls {
+        seal_call(&id, &mut transaction).await?;
     }
     sqlx::query("PRAGMA user_version = 2").execute(&mut *transaction).await?;
     transaction.commit().await

@@ -53,8 +53,9 @@ impl LedgerReader {
         let (cost, charge) = totals(&expected, &mut findings);
         let daily = daily_rows(&mut transaction).await?;
         compare_roll_up(&expected, &daily, &mut findings);
-        let commits = sqlx::query_scalar!("SELECT count FROM commits").fetch_one(&mut *transaction).await?;
-        findings.extend(missing_commits(commits, marked).map(Finding));
+        let commits = sqlx::query!("SELECT count, missing FROM commits").fetch_one(&mut *transaction).await?;
+        let missing = missing_commits(commits.count, commits.missing, marked);
+        findings.extend(missing.map(|(_, words)| Finding(words)));
         findings.extend(broken_seals(&mut transaction).await?);
         findings.extend(entries_that_do_not_fit(&mut transaction).await?);
         findings.extend(calls_that_do_not_fit(&mut transaction).await?);

@@ -22,7 +22,11 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 fn code_of(error: &anyhow::Error) -> u8 {
-    if ledger::is_failed_fsync(error.as_ref()) {
+    let failed_fsync = match error.downcast_ref() {
+        Some(StartError::Write(error)) => ledger::is_failed_fsync(error),
+        _ => ledger::is_failed_fsync(error.as_ref()),
+    };
+    if failed_fsync {
         return SOFTWARE;
     }
     if error.is::<Invalid>() || error.is::<LoggingError>() {

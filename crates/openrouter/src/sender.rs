@@ -20,6 +20,13 @@ const READ_AHEAD_BYTES: usize = 32 * 1024;
 /// How long a connection is kept for the next call.
 const KEPT_FOR: Duration = Duration::from_secs(90);
 
+/// The pause before and between the probes of a silent connection, and their number.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBES: u32 = 3;
+
+/// How long what was sent may stay unacknowledged.
+const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What connects, within its time.
 type Connector = BoxCloneSyncService<http::Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
 
@@ -33,6 +40,11 @@ impl Sender {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        // A connection whose other end is gone without a word is noticed within a minute.
+        tcp.set_keepalive(Some(PROBE_AFTER));
+        tcp.set_keepalive_interval(Some(PROBE_AFTER));
+        tcp.set_keepalive_retries(Some(PROBES));
+        tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED_TIMEOUT));
         // One connection a call: with HTTP/2 all calls would share one, its limit of streams and its window, and leaving a
         // stream would not close anything.
         let https = HttpsConnectorBuilder::new()

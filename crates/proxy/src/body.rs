@@ -22,6 +22,9 @@ const DISCARDED_BYTES: usize = 2 * LARGEST_BYTES;
 /// How long a refused body is read away.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The same for whoever showed no valid key: a crowd of strangers must not take the places of those who have one.
+const STRANGERS_DISCARD_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// A body in memory, and its share of the memory that all bodies may take.
 pub(crate) struct RequestBody {
     pub(crate) bytes: Bytes,
@@ -57,7 +60,7 @@ pub(crate) async fn read(
 
 /// Reads the rest of a refused request and forgets it: a client that is still sending would otherwise find the
 /// connection reset before it reads why.
-pub(crate) async fn discard(body: &mut Body) {
+pub(crate) async fn discard(body: &mut Body, from_a_stranger: bool) {
     let rest = async {
         let mut bytes = 0;
         while let Some(Ok(frame)) = body.frame().await {
@@ -68,5 +71,6 @@ pub(crate) async fn discard(body: &mut Body) {
         }
     };
     // Longer than that, and it was told often enough.
-    let _ = tokio::time::timeout(DISCARD_TIMEOUT, rest).await;
+    let patience = if from_a_stranger { STRANGERS_DISCARD_TIMEOUT } else { DISCARD_TIMEOUT };
+    let _ = tokio::time::timeout(patience, rest).await;
 }

@@ -95,6 +95,11 @@ impl Books {
         self.written(|| self.road.options.ledger.know_generation(known.clone())).await.is_some()
     }
 
+    /// Whether a generation id is on record.
+    pub(crate) const fn knows_generation(&self) -> bool {
+        self.generation_id.is_some()
+    }
+
     /// W3: settles the call if its cost was told, else leaves it to `/generation`, else to the operator.
     pub(crate) async fn close(self, end: End, told: Told, status: StatusCode) {
         let upstream = &self.road.options.upstream;

@@ -97,7 +97,7 @@ async fn handle(State(road): State<Arc<Road>>, request: Request) -> Response {
         Err(refusal) => {
             // A client that asks first (`Expect: 100-continue`) has sent nothing and need not.
             if !parts.headers.contains_key(http::header::EXPECT) {
-                body::discard(&mut body).await;
+                body::discard(&mut body, refusal.is_of_a_stranger()).await;
             }
             refusal.into_response()
         }

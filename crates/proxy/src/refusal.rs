@@ -62,6 +62,14 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// Whether the caller showed no key that is known to be valid.
+    pub(crate) fn is_of_a_stranger(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchRoute | Self::NoKey | Self::WrongKey | Self::ManagementKey | Self::KeyNotChecked(_)
+        )
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::NoSuchRoute => StatusCode::NOT_FOUND,

@@ -183,10 +183,19 @@ async fn relay(mut books: Books, mut answer: Answer, to_client: oneshot::Sender<
     if let Some(generation_id) = generation_id
         && !books.know_generation_in_time(&generation_id, status).await
     {
-        drop(answer);
+        drop((answer, held));
         refuse(to_client, Refusal::AnswerNotRecorded);
         books.know_generation(generation_id, status).await;
         books.leave_open("not-recorded", None).await;
+        return;
+    }
+    if end == Some(End::Complete) && !books.knows_generation() {
+        // Nobody could ask about it again, so it is booked before the client sees it.
+        books.close(End::Complete, answer.reader.told().clone(), status).await;
+        let mut client = ToClient::begin(to_client, status, passed);
+        if answer.pass_held(held, &mut client).await.is_none() {
+            client.finish();
+        }
         return;
     }
     let end = match end {
@@ -197,9 +206,7 @@ async fn relay(mut books: Books, mut answer: Answer, to_client: oneshot::Sender<
         }
         end => {
             let mut client = ToClient::begin(to_client, status, passed);
-            for piece in held {
-                client.pass(piece).await;
-            }
+            let end = answer.pass_held(held, &mut client).await.or(end);
             if !answer.reader.keeps_body() {
                 answer.memory.release();
             }
@@ -252,9 +259,19 @@ impl Answer {
     /// Waits for memory to hold back `bytes` more; the upstream waits as well.
     async fn keep(&mut self, bytes: usize, books: &Books) -> Result<(), End> {
         tokio::select! {
-            kept = timeout_at(self.deadline, self.memory.grow_or_wait(bytes)) => kept.map_err(|_| End::TooLong),
+            kept = timeout(SILENCE_TIMEOUT, self.memory.grow_or_wait(bytes)) => kept.map_err(|_| End::Silent),
             () = books.given_up() => Err(End::GivenUp),
         }
+    }
+
+    /// Passes on what was held back; the end, if the deadline comes first.
+    async fn pass_held(&self, held: Vec<Bytes>, client: &mut ToClient) -> Option<End> {
+        for piece in held {
+            if timeout_at(self.deadline, client.pass(piece)).await.is_err() {
+                return Some(End::TooLong);
+            }
+        }
+        None
     }
 
     /// Reads along, as long as there is memory for a body that is read as a whole; else `/generation` will be asked.

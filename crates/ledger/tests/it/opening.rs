@@ -131,5 +131,18 @@ async fn verify_names_commits_that_are_missing() {
     std::fs::write(&path, earlier).unwrap();
     let reader = ledger::LedgerReader::open(&path).await.unwrap();
     let findings = reader.verify().await.unwrap().findings;
-    assert!(findings.len() == 1 && findings[0].to_string().starts_with("commits: "), "{findings:?}");
+    assert!(
+        findings.len() == 1 && findings[0].to_string().starts_with("commits: 1 are missing"),
+        "{findings:?}"
+    );
+    reader.close().await;
+    // A start and its own commits do not hide it.
+    let tasks = TaskTracker::new();
+    let (ledger, _stopped) = Ledger::open(&crate::options(path, &tasks)).await.unwrap();
+    let findings = ledger.reader().verify().await.unwrap().findings;
+    assert!(
+        findings.len() == 1 && findings[0].to_string().starts_with("commits: 1 are missing"),
+        "{findings:?}"
+    );
+    close_ledger(ledger, tasks).await;
 }
