@@ -24,6 +24,13 @@ pub(crate) struct Seen {
     pub(crate) whole: bool,
 }
 
+impl Seen {
+    /// Without the body, where nobody will look at it: hours of answers are gigabytes.
+    pub(crate) fn without_body(self) -> Self {
+        Self { body: Vec::new(), ..self }
+    }
+}
+
 /// What all clients saw, in the order of the ends.
 pub(crate) type History = Arc<Mutex<Vec<Seen>>>;
 

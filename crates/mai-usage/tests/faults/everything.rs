@@ -219,7 +219,7 @@ async fn keep_asking(
         let hasty = Duration::from_millis(SHORTEST_PATIENCE_MS + dice.roll(LONGEST_PATIENCE_MS));
         let patience = if leaves { hasty } else { WHOLE_PATIENCE };
         if let Ok(Some(seen)) = tokio::time::timeout(patience, ask(request, &user_id)).await {
-            history.lock().unwrap().push(seen);
+            history.lock().unwrap().push(seen.without_body());
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -47,7 +47,7 @@ async fn call_until_killed(http: reqwest::Client, proxy: SocketAddr, caller: usi
     let knobs = json!({ "chunks": 12, "chunk_delay_ms": 4, "head_delay_ms": caller % 4 * 5 });
     let body = chat(caller < STREAMS, &knobs);
     while let Some(seen) = ask(question(&http, proxy, &user_id, &body), &user_id).await {
-        history.lock().unwrap().push(seen);
+        history.lock().unwrap().push(seen.without_body());
     }
 }
 
