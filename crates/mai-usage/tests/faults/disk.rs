@@ -35,13 +35,13 @@ struct House<'a> {
 }
 
 /// Employees who ask until they are told to stop.
-struct Callers {
+pub(crate) struct Callers {
     stop: Arc<AtomicBool>,
     tasks: JoinSet<()>,
 }
 
 impl Callers {
-    fn start(proxy: SocketAddr, history: &History) -> Self {
+    pub(crate) fn start(proxy: SocketAddr, history: &History) -> Self {
         let (stop, mut tasks) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
         for caller in 0..CALLERS {
             tasks.spawn(keep_asking(proxy, caller, history.clone(), stop.clone()));
@@ -49,7 +49,7 @@ impl Callers {
         Self { stop, tasks }
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.tasks.join_all().await;
     }
@@ -61,7 +61,7 @@ async fn keep_asking(proxy: SocketAddr, caller: usize, history: History, stop: A
     let body = chat(!caller.is_multiple_of(4), &json!({ "chunks": 6, "chunk_delay_ms": 5 }));
     while !stop.load(Ordering::Relaxed) {
         if let Some(seen) = ask(question(&http, proxy, &user_id, &body), &user_id).await {
-            history.lock().unwrap().push(seen);
+            history.lock().unwrap().push(seen.without_body());
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::callers::{History, ask, chat, question};
 use crate::checker::{calls_in, check, check_roll_up, verify, wait_settled};
-use crate::killed::Load;
+use crate::disk::Callers;
 use crate::sidecar::{HEALING, Setup, Sidecar, client};
 use crate::trial::{Outcome, Trial, eventually};
 
@@ -112,7 +112,7 @@ async fn copy_under_load(
     simulator: &Simulator,
     history: &History,
 ) -> String {
-    let load = Load::start(sidecar.proxy, history);
+    let callers = Callers::start(sidecar.proxy, history);
     let copies = trial.depth(20, 500);
     let mut fewest = i64::MAX;
     let mut most = 0;
@@ -127,7 +127,7 @@ async fn copy_under_load(
     }
     assert!(fewest < most, "nothing was written while the copies were made");
     sidecar.kill();
-    load.ended().await;
+    callers.end().await;
     let _sidecar = setup.clone().on_clock(HEALING).start().await;
     wait_settled(&setup.database).await;
     let history = history.lock().unwrap().clone();
