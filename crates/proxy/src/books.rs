@@ -105,10 +105,12 @@ impl Books {
         let upstream = &self.road.options.upstream;
         let report = upstream.with_known_name(told.report, &self.model_asked, &self.key, self.now()).await;
         let known = Settlement::of(report);
+        // A later chunk may have told another cost: of an answer that broke off `/generation` knows the last.
+        let is_final = end == End::Complete || self.generation_id.is_none();
         // An answer that is nothing but an error is most likely not billed; `/generation` is asked.
         let outcome = if told.is_error && known.cost().is_none() { "answer-error" } else { end.as_str() };
         match (known.cost(), &self.generation_id) {
-            (Some((_, cost)), _) => {
+            (Some((_, cost)), _) if is_final => {
                 warn_if_rounded(cost);
                 let organisation = self.road.options.ledger.organisation();
                 let settle = Settle {
@@ -122,8 +124,8 @@ impl Books {
                 };
                 self.settle(settle).await;
             }
-            (None, Some(_)) => self.leave_open(outcome, Some(known)).await,
-            (None, None) => {
+            (_, Some(_)) => self.leave_open(outcome, Some(known)).await,
+            (_, None) => {
                 let note = "the answer told neither a generation id nor a cost".to_owned();
                 self.orphan(outcome, note, Some(status)).await;
             }

@@ -24,6 +24,20 @@ async fn a_cut_stream_ends_broken_and_is_priced() {
     house.assert_books_are_the_bill().await;
 }
 
+/// The first of two usage chunks tells half of the cost.
+#[tokio::test]
+async fn a_cost_before_a_break_is_not_believed() {
+    let house = House::new().await;
+    let all =
+        house.chat(true, &json!({ "usage": "twice" })).send().await.unwrap().bytes().await.unwrap().len();
+    for bytes in (all - 1_500..all).step_by(100) {
+        let knobs = json!({ "usage": "twice", "cut_after_bytes": bytes });
+        let answer = house.chat(true, &knobs).send().await.unwrap();
+        assert!(answer.bytes().await.is_err(), "cut after {bytes} bytes");
+    }
+    house.assert_books_are_the_bill().await;
+}
+
 #[tokio::test]
 async fn a_cut_before_any_id_is_a_visible_orphan() {
     let house = House::new().await;
