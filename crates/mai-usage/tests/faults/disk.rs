@@ -12,9 +12,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::callers::{History, ask, chat, question};
-use crate::checker::{calls_in, check, wait_settled};
+use crate::checker::{calls_in, check};
 use crate::host::{Injection, Mount, run};
-use crate::sidecar::{HEALING, Setup, Sidecar, client};
+use crate::sidecar::{Setup, Sidecar, client};
 use crate::trial::{Outcome, Trial, eventually};
 
 /// Longest wait for anything that must come by itself; no figure.
@@ -121,8 +121,7 @@ impl<'a> House<'a> {
 
     /// Every call settles, and the three histories agree.
     async fn reckoning(&self) -> String {
-        let _sidecar = self.setup.clone().on_clock(HEALING).start().await;
-        wait_settled(&self.setup.database).await;
+        let _sidecar = self.setup.heal().await;
         let history = self.history.lock().unwrap().clone();
         check(&self.setup.database, &self.simulator.truth(), &history).await.to_string()
     }

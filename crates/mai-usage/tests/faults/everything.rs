@@ -14,11 +14,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::callers::{History, Seen, ask, chat, question};
-use crate::checker::{check, check_roll_up, verify, wait_settled};
+use crate::checker::{check, check_roll_up, verify};
 use crate::dice::Dice;
 use crate::host::{Injection, Mount, run};
 use crate::locked::{Locker, copy_with_python};
-use crate::sidecar::{HEALING, Setup, Sidecar, client};
+use crate::sidecar::{Setup, Sidecar, client};
 use crate::trial::{Outcome, Trial};
 
 const CALLERS: u64 = 24;
@@ -193,8 +193,7 @@ impl House {
     /// Every call settles, and the three histories agree.
     async fn reckoning(mut self, seen: &[Seen]) -> String {
         self.sidecar.kill();
-        self.sidecar = self.setup.clone().on_clock(HEALING).start().await;
-        wait_settled(&self.setup.database).await;
+        self.sidecar = self.setup.heal().await;
         check(&self.setup.database, &self.simulator.truth(), seen).await.to_string()
     }
 }

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::callers::{History, ask, chat, question};
-use crate::checker::{check_ids, external_user, wait_closed, wait_settled};
-use crate::sidecar::{HEALING, Setup, client};
+use crate::checker::{check_ids, external_user, wait_closed};
+use crate::sidecar::{Setup, client};
 use crate::trial::{Outcome, Trial};
 
 const CALLERS: usize = 16;
@@ -89,8 +89,7 @@ pub(crate) async fn clashing_and_missing(trial: Trial) -> Outcome {
     wait_closed(&setup.database).await;
     sidecar.terminate();
     assert!(sidecar.ended().await.success());
-    let _sidecar = setup.clone().on_clock(HEALING).start().await;
-    wait_settled(&setup.database).await;
+    let _sidecar = setup.heal().await;
 
     let of = |wanted: fn(Ids) -> bool| (0..calls).filter(|index| wanted(Ids::of(*index))).count();
     let mut truth = simulator.truth();

@@ -9,9 +9,9 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::callers::{History, ask, chat, question};
-use crate::checker::{check, wait_settled};
+use crate::checker::check;
 use crate::host::run;
-use crate::sidecar::{HEALING, Setup, client};
+use crate::sidecar::{Setup, client};
 use crate::trial::{Outcome, Trial};
 
 const STREAMS: usize = 32;
@@ -70,9 +70,7 @@ pub(crate) async fn at_random(trial: Trial) -> Outcome {
         sidecar.kill();
         load.ended().await;
     }
-    // What the kills left open is asked for at four a second: on a clock that runs fast, as that takes hours otherwise.
-    let _sidecar = setup.clone().on_clock(HEALING).start().await;
-    wait_settled(&setup.database).await;
+    let _sidecar = setup.heal().await;
     let history = history.lock().unwrap().clone();
     let counts = check(&setup.database, &simulator.truth(), &history).await;
     assert!(counts.booked > 0 && counts.heads_seen > 100, "the kills found nothing to break");
@@ -130,10 +128,8 @@ async fn die_at_disk_call(trial: &Trial, call: usize) -> Death {
     }
     let status = doomed.ended().await;
     assert_eq!(status.signal(), Some(9), "disk call {call} never came: {status}");
-    let _sidecar = sound.on_clock(HEALING).start().await;
-    let database = trial.path(&format!("died-at-{call}.db"));
-    wait_settled(&database).await;
+    let _sidecar = sound.heal().await;
     let history = history.lock().unwrap().clone();
-    let counts = check(&database, &simulator.truth(), &history).await;
+    let counts = check(&sound.database, &simulator.truth(), &history).await;
     Death { at_start, heads: counts.heads_seen }
 }

@@ -10,10 +10,10 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::callers::{History, Seen, ask, ask_until, chat, question};
-use crate::checker::{calls_in, check, outcomes, wait_closed, wait_settled};
+use crate::checker::{calls_in, check, outcomes, wait_closed};
 use crate::dice::Dice;
 use crate::secrets::TOKEN;
-use crate::sidecar::{HEALING, Setup, Sidecar, client};
+use crate::sidecar::{Setup, Sidecar, client};
 use crate::trial::{Outcome, Trial};
 
 const CALLERS: usize = 32;
@@ -64,8 +64,7 @@ pub(crate) async fn at_every_phase(trial: Trial) -> Outcome {
     wait_closed(&setup.database).await;
     sidecar.terminate();
     assert!(sidecar.ended().await.success());
-    let _sidecar = setup.clone().on_clock(HEALING).start().await;
-    wait_settled(&setup.database).await;
+    let _sidecar = setup.heal().await;
 
     let history = history.lock().unwrap().clone();
     let counts = check(&setup.database, &simulator.truth(), &history).await;

@@ -11,9 +11,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::callers::{History, ask, chat, question};
-use crate::checker::{calls_in, check, check_roll_up, verify, wait_settled};
+use crate::checker::{calls_in, check, check_roll_up, verify};
 use crate::disk::Callers;
-use crate::sidecar::{HEALING, Setup, Sidecar, client};
+use crate::sidecar::{Setup, Sidecar, client};
 use crate::trial::{Outcome, Trial, eventually};
 
 /// How long the sidecar waits for somebody else's lock.
@@ -128,8 +128,7 @@ async fn copy_under_load(
     assert!(fewest < most, "nothing was written while the copies were made");
     sidecar.kill();
     callers.end().await;
-    let _sidecar = setup.clone().on_clock(HEALING).start().await;
-    wait_settled(&setup.database).await;
+    let _sidecar = setup.heal().await;
     let history = history.lock().unwrap().clone();
     let counts = check(&setup.database, &simulator.truth(), &history).await;
     format!("{copies} of {copies} copies sound, with {fewest} to {most} settled calls; {counts}")

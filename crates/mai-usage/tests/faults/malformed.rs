@@ -11,10 +11,10 @@ use sqlx::FromRow;
 use tokio::task::JoinSet;
 
 use crate::callers::{chat, question};
-use crate::checker::{calls_in, check_roll_up, connect, verify, wait_settled};
+use crate::checker::{calls_in, check_roll_up, connect, verify};
 use crate::dice::Dice;
 use crate::raw_upstream::{Heard, LATE_COST, Pieces, RawUpstream};
-use crate::sidecar::{HEALING, Setup, client};
+use crate::sidecar::{Setup, client};
 use crate::trial::{Outcome, Trial};
 use crate::{decimals, replayed};
 
@@ -460,8 +460,7 @@ async fn answers(trial: &Trial) -> String {
     sidecar.terminate();
     assert!(sidecar.ended().await.success());
     upstream.know_costs();
-    let _sidecar = setup.clone().on_clock(HEALING).start().await;
-    wait_settled(&setup.database).await;
+    let _sidecar = setup.heal().await;
     compare(&setup.database, &cases, true).await;
     check_roll_up(&setup.database).await;
     verify(&setup.database);

@@ -5,11 +5,11 @@ use std::time::Duration;
 use openrouter_sim::{Options, Simulator};
 
 use crate::callers::{History, Seen};
-use crate::checker::{calls_in, check, known_ids, wait_settled};
+use crate::checker::{calls_in, check, known_ids};
 use crate::dice::Dice;
 use crate::host::Mount;
 use crate::killed::Load;
-use crate::sidecar::{HEALING, Setup};
+use crate::sidecar::Setup;
 use crate::trial::{Outcome, Trial};
 
 /// Between a start and its cut, milliseconds.
@@ -71,8 +71,7 @@ pub(crate) async fn at_any_moment(trial: Trial) -> Outcome {
         ground.live_and_be_cut(&mut dice).await;
         assert_eq!(ground.lost().await, 0, "acknowledged and lost at cut {cut}");
     }
-    let mut sidecar = ground.setup.clone().on_clock(HEALING).start().await;
-    wait_settled(&ground.setup.database).await;
+    let mut sidecar = ground.setup.heal().await;
     let counts = check(&ground.setup.database, &simulator.truth(), &ground.seen()).await;
     assert!(counts.heads_seen > 50 && calls_in(&ground.setup.database, &["settled"]).await > 0);
     sidecar.kill();

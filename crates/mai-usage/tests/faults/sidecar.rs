@@ -12,6 +12,7 @@ use openrouter_sim::{DEFAULT_KEY, Simulator};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::Instant;
 
+use crate::checker::wait_settled;
 use crate::dice::chance;
 use crate::secrets::{ADMIN, TOKEN};
 use crate::trial::{Missing, Trial};
@@ -19,8 +20,8 @@ use crate::trial::{Missing, Trial};
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mai-usage");
 
-/// The clock on which what was left open is asked for: at four a second it would take hours otherwise.
-pub(crate) const HEALING: &str = "+0 x20";
+/// The clock on which what was left open is asked for.
+const HEALING: &str = "+0 x20";
 
 /// Longest wait for a start or an end; no figure, only an end to the waiting.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -126,6 +127,16 @@ impl Setup {
     pub(crate) async fn start(&self) -> Sidecar {
         let mut sidecar = self.spawn();
         sidecar.ready().await;
+        sidecar
+    }
+}
+
+impl Setup {
+    /// Starts it on a clock that runs fast, as four questions a second take hours otherwise, and waits until every call is
+    /// settled, an orphan or void.
+    pub(crate) async fn heal(&self) -> Sidecar {
+        let sidecar = self.clone().on_clock(HEALING).start().await;
+        wait_settled(&self.database).await;
         sidecar
     }
 }
