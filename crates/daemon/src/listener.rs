@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 1_024;
 
 /// Places that are kept free for who comes next: from here on the connection that has waited longest for a head leaves
 /// for each that comes. As many as that, so that heads which never end hold half of the memory of the program at most.
-const FREE_PLACES: usize = 384;
+const FREE_PLACES: usize = CONNECTIONS / 2;
 
 /// Pause before one more leaves, where all places are taken.
 const PAUSE_WHEN_FULL: Duration = Duration::from_millis(50);

@@ -19,8 +19,11 @@ const CHANNEL: usize = 4_096;
 /// one's wait short.
 const LARGEST_GROUP: usize = 512;
 
-/// Writes after which the write-ahead log is copied into the database: a few megabytes.
-const WRITES_BETWEEN_CHECKPOINTS: usize = 1_000;
+/// Writes after which the length of the write-ahead log is looked at.
+const WRITES_BETWEEN_LOOKS: usize = 32;
+
+/// Pages by which the write-ahead log may grow before it is copied into the database: 4 MB, as `SQLite`'s own habit is.
+const PAGES_BETWEEN_CHECKPOINTS: i64 = 1_000;
 
 /// One thing to write. It runs inside the group's transaction; failing undoes only itself.
 pub(crate) trait Write: Send + Sync + 'static {
@@ -113,7 +116,7 @@ async fn run(
     mut waiting: mpsc::Receiver<Box<dyn Queued>>,
 ) -> Stopped {
     let mut group = Vec::with_capacity(LARGEST_GROUP);
-    let mut since_checkpoint = 0;
+    let mut log = Log::default();
     while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
         let committed = commit_group(&mut connection, &mut group).await;
         match &committed {
@@ -122,22 +125,20 @@ async fn run(
                 // Each caller tells what that means; here it would be told twice.
                 tracing::debug!(%error, writes = group.len(), "nothing of this group was recorded");
                 roll_back(&mut connection).await;
+                log.try_all_again();
             }
         }
         let failed_fsync = committed.as_ref().is_err_and(|error| is_failed_fsync(error.as_ref()));
         let committed = committed.map(drop).map_err(WriteError::Unwritable);
-        since_checkpoint += group.len();
+        let writes = group.len();
         for write in group.drain(..) {
             write.answer(committed.clone());
         }
         if failed_fsync {
             return Stopped::FailedFsync;
         }
-        if since_checkpoint >= WRITES_BETWEEN_CHECKPOINTS {
-            since_checkpoint = 0;
-            if let Err(failed) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)", &mut connection).await {
-                return failed;
-            }
+        if let Err(stopped) = log.grew(writes, &mut connection).await {
+            return stopped;
         }
     }
     // Who copies the file of a stopped program should have all of it in one file.
@@ -148,11 +149,64 @@ async fn run(
     end.unwrap_or(Stopped::Closed)
 }
 
-/// Copies the write-ahead log into the database. Only a failed fsync is an error; anything else may pass.
-async fn checkpoint(pragma: &'static str, connection: &mut SqliteConnection) -> Result<(), Stopped> {
-    let Err(error) = sqlx::query(pragma).execute(connection).await else { return Ok(()) };
-    tracing::warn!(%error, "the write-ahead log could not be copied into the database; it grows");
-    if is_failed_fsync(&error) { Err(Stopped::FailedFsync) } else { Ok(()) }
+/// How long the write-ahead log is. `SQLite`'s own checkpoint would swallow a failed fsync, so that the writer
+/// makes them itself.
+#[derive(Default)]
+struct Log {
+    writes_since_look: usize,
+    /// Pages that the last checkpoint had to leave, because somebody was reading them.
+    left: i64,
+}
+
+/// What `PRAGMA wal_checkpoint` answers.
+#[derive(Clone, Copy, sqlx::FromRow)]
+struct Checkpoint {
+    /// Pages in the write-ahead log.
+    log: i64,
+    /// Those of them that are in the database.
+    checkpointed: i64,
+}
+
+impl Log {
+    /// After `writes` more, copies the log into the database where it has become long.
+    async fn grew(&mut self, writes: usize, connection: &mut SqliteConnection) -> Result<(), Stopped> {
+        self.writes_since_look += writes;
+        if self.writes_since_look < WRITES_BETWEEN_LOOKS {
+            return Ok(());
+        }
+        self.writes_since_look = 0;
+        let Some(Checkpoint { log, .. }) = checkpoint("PRAGMA wal_checkpoint(NOOP)", connection).await?
+        else {
+            return Ok(());
+        };
+        self.left = self.left.min(log);
+        if log - self.left < PAGES_BETWEEN_CHECKPOINTS {
+            return Ok(());
+        }
+        if let Some(made) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)", connection).await? {
+            self.left = if made.checkpointed < made.log { made.log } else { 0 };
+        }
+        Ok(())
+    }
+
+    /// Where the disk is full of what was left, it must not stay.
+    fn try_all_again(&mut self) {
+        self.left = 0;
+    }
+}
+
+/// Copies the write-ahead log into the database, or looks at it. Only a failed fsync is an error; anything else may pass.
+async fn checkpoint(
+    pragma: &'static str,
+    connection: &mut SqliteConnection,
+) -> Result<Option<Checkpoint>, Stopped> {
+    match sqlx::query_as(pragma).fetch_one(connection).await {
+        Ok(checkpoint) => Ok(Some(checkpoint)),
+        Err(error) => {
+            tracing::warn!(%error, "the write-ahead log could not be copied into the database; it grows");
+            if is_failed_fsync(&error) { Err(Stopped::FailedFsync) } else { Ok(None) }
+        }
+    }
 }
 
 /// Runs the group in one transaction and answers how many commits there were by now. A refused write is undone alone; trouble

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::callers::{History, ask, chat, question};
-use crate::checker::{calls_in, check};
+use crate::checker::{Counts, calls_in, check};
 use crate::host::{Injection, Mount, run};
 use crate::sidecar::{Setup, Sidecar, client};
 use crate::trial::{Outcome, Trial, eventually};
@@ -120,10 +120,10 @@ impl<'a> House<'a> {
     }
 
     /// Every call settles, and the three histories agree.
-    async fn reckoning(&self) -> String {
+    async fn reckoning(&self) -> Counts {
         let _sidecar = self.setup.heal().await;
         let history = self.history.lock().unwrap().clone();
-        check(&self.setup.database, &self.simulator.truth(), &history).await.to_string()
+        check(&self.setup.database, &self.simulator.truth(), &history).await
     }
 }
 
@@ -148,27 +148,33 @@ pub(crate) async fn full_failing_slow(trial: Trial) -> Outcome {
 
 /// A disk of 8 MiB fills up, and has room again.
 async fn full(trial: &Trial, memory: &Mount) -> String {
-    const LEFT_KIB: u64 = 64;
-    let house = House::on(trial, &memory.at.join("usage.db")).await;
-    let mut sidecar = house.setup.start().await;
-    let callers = Callers::start(sidecar.proxy, &house.history);
-    let (rounds, mut refused, mut slowest) = (trial.depth(2, 20), 0, Duration::ZERO);
-    for _ in 0..rounds {
+    let (rounds, mut refused, mut slowest, mut booked) = (trial.depth(2, 20), 0, Duration::ZERO, 0);
+    for round in 0..rounds {
+        let house = House::on(trial, &memory.at.join(format!("{round}.db"))).await;
+        let mut sidecar = house.setup.start().await;
+        let callers = Callers::start(sidecar.proxy, &house.history);
         eventually("calls", PATIENCE, async || calls_in(&house.setup.database, &["settled"]).await > 10)
             .await;
         let filler = memory.at.join("filler");
-        let free = run("df", &["--output=avail", memory.at.to_str().unwrap()]).unwrap();
-        let free_kib: u64 = free.lines().last().unwrap().trim().parse().unwrap();
-        let size = format!("{}K", free_kib.saturating_sub(LEFT_KIB));
-        run("fallocate", &["--length", &size, filler.to_str().unwrap()]).unwrap();
+        fill(&filler);
         house.out_of_service(&sidecar).await;
         refused += house.nothing_is_sent().await;
         std::fs::remove_file(&filler).unwrap();
         slowest = slowest.max(house.ready_again(&sidecar).await);
+        callers.end().await;
+        sidecar.kill();
+        booked += house.reckoning().await.booked;
+        memory.unmount().unwrap();
+        memory.mount().unwrap();
     }
-    callers.end().await;
-    sidecar.kill();
-    format!("{rounds} times, {refused} refused, ready again within {slowest:?}, {}", house.reckoning().await)
+    format!("{rounds} times, {refused} refused, ready again within {slowest:?}, {booked} booked")
+}
+
+/// Writes until nothing more goes in.
+fn fill(filler: &Path) {
+    let mut file = std::fs::File::create(filler).unwrap();
+    let error = std::io::copy(&mut std::io::repeat(0), &mut file).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
 }
 
 /// Writes that fail for a while, with each of the errors a disk has.

@@ -21,7 +21,7 @@ use crate::trial::{Missing, Trial};
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mai-usage");
 
 /// The clock on which what was left open is asked for.
-const HEALING: &str = "+0 x20";
+const HEALING: &str = "+0 x60";
 
 /// Longest wait for a start or an end; no figure, only an end to the waiting.
 const PATIENCE: Duration = Duration::from_mins(1);
