@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ledger::{Ledger, LedgerOptions, MonthlyLimit, OpenError, OrganisationFacts, Stopped};
 use metering::{BillingZone, Clock, OrgId, UnknownZone};
-use open_webui::IdentitySource;
+use open_webui::{IdentitySource, Sessions};
 use openrouter::hash_of_key;
 use secrecy::ExposeSecret as _;
 use settings::{Settings, SpendingLimit};
@@ -71,6 +71,9 @@ pub enum StartError {
     /// The way to `OpenRouter`.
     #[error(transparent)]
     Upstream(#[from] openrouter::ClientError),
+    /// The way to Open `WebUI`.
+    #[error("cannot set up the way to Open WebUI: {0}")]
+    Sessions(#[from] reqwest::Error),
     /// A listener.
     #[error("{name}: cannot listen on {address}")]
     Listen {
@@ -103,6 +106,7 @@ impl Daemon {
             app_url: settings.app_url.clone(),
             app_title: settings.app_title.clone(),
         })?;
+        let sessions = settings.openwebui_url.as_deref().map(Sessions::new).transpose()?;
         tell_what_is_missing(&settings, &ledger);
         let daemon = Self {
             proxy_address: proxy_address.unwrap_or(settings.proxy_listen),
@@ -117,7 +121,7 @@ impl Daemon {
         };
         let parts = Parts { settings, ledger, upstream, clock, alarms: Alarms::default() };
         daemon.start_upkeep(&parts);
-        daemon.start_usage_api(usage_listener, &parts);
+        daemon.start_usage_api(usage_listener, &parts, sessions);
         daemon.start_road(proxy_listener, parts);
         tracing::info!(proxy = %daemon.proxy_address, usage = %daemon.usage_address, "ready");
         Ok(daemon)
@@ -192,10 +196,17 @@ impl Daemon {
         });
     }
 
-    fn start_usage_api(&self, listener: TcpListener, parts: &Parts) {
+    fn start_usage_api(&self, listener: TcpListener, parts: &Parts, sessions: Option<Sessions>) {
         let router = usage_api::router(usage_api::UsageApiOptions {
             ledger: parts.ledger.clone(),
             admin_token: parts.settings.usage_admin_token.clone(),
+            sessions,
+            show_cost: parts.settings.show_cost,
+            currency: usage_api::Currency {
+                code: parts.settings.currency.code.clone(),
+                per_usd: parts.settings.currency.per_usd.clone(),
+            },
+            frame_ancestors: parts.settings.frame_ancestors.clone(),
             clock: parts.clock.clone(),
             stopping: self.stopping.clone(),
             poll_interval: parts.settings.poll_interval,
@@ -296,7 +307,10 @@ fn tell_what_is_missing(settings: &Settings, ledger: &Ledger) {
             "USAGE_PROXY_TOKEN is not set: the mAI container has to present the OpenRouter key itself"
         );
     }
+    if settings.openwebui_url.is_none() {
+        tracing::warn!("OPENWEBUI_URL is not set: nobody who is signed in there sees the usage");
+    }
     if settings.usage_admin_token.is_none() {
-        tracing::warn!("USAGE_ADMIN_TOKEN is not set: the usage API answers nobody");
+        tracing::warn!("USAGE_ADMIN_TOKEN is not set: tools cannot read the usage");
     }
 }

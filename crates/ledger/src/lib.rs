@@ -7,7 +7,14 @@ mod error;
 mod mark;
 mod open;
 mod organisation;
-mod reads;
+mod reads {
+    pub(crate) mod awaiting;
+    pub(crate) mod due;
+    pub(crate) mod entries;
+    pub(crate) mod polls;
+    pub(crate) mod prices;
+    pub(crate) mod usage;
+}
 mod seal;
 mod verify;
 mod writer;
@@ -16,6 +23,7 @@ mod writes {
     pub(crate) mod asked;
     pub(crate) mod generation;
     pub(crate) mod organisation;
+    pub(crate) mod prices;
     pub(crate) mod probe;
     pub(crate) mod reconciliation;
     pub(crate) mod settle;
@@ -25,7 +33,12 @@ mod writes {
 pub use error::{OpenError, ReadError, WriteError, is_failed_fsync};
 pub use open::{LedgerOptions, Stopped};
 pub use organisation::Organisation;
-pub use reads::{DayUsage, ModelUsage, OpenCall, Reconciliation, Unsettled, UsageOfUser, UserRecord};
+pub use reads::awaiting::{AwaitingCall, Unsettled};
+pub use reads::due::OpenCall;
+pub use reads::entries::{EntryPlace, EntryRecord, NoPlace};
+pub use reads::polls::Reconciliation;
+pub use reads::prices::{ModelPrice, PriceList};
+pub use reads::usage::{Scope, Usage, UsageBy, UserRecord};
 pub use verify::{Finding, Verification};
 pub use writes::admit::{Admission, Asker, NewCall};
 pub use writes::asked::Asked;
@@ -159,6 +172,20 @@ impl Ledger {
     /// [`WriteError`]: nothing was recorded.
     pub async fn record_reconciliation(&self, new: NewReconciliation) -> Result<Reconciliation, WriteError> {
         self.writer.write(new).await
+    }
+
+    /// Keeps the price list, in the place of the last one.
+    ///
+    /// # Errors
+    /// [`WriteError`]: the last one is kept.
+    pub async fn keep_prices(&self, prices: PriceList) -> Result<(), WriteError> {
+        self.writer.write(prices).await
+    }
+
+    /// The number of commits so far, which changes with every one: who waits for it learns that there is something new.
+    #[must_use]
+    pub fn commits(&self) -> tokio::sync::watch::Receiver<i64> {
+        self.writer.commits()
     }
 
     /// Writes and commits a marker, to find out whether the ledger can be written.

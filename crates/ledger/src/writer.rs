@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use sqlx::{Connection as _, SqliteConnection};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{WriteError, is_failed_fsync};
@@ -41,6 +41,7 @@ pub(crate) trait Write: Send + Sync + 'static {
 #[derive(Clone)]
 pub(crate) struct Writer {
     queue: mpsc::Sender<Box<dyn Queued>>,
+    commits: watch::Receiver<i64>,
 }
 
 /// A write of any type with its caller waiting.
@@ -62,6 +63,11 @@ impl std::fmt::Debug for Writer {
 }
 
 impl Writer {
+    /// The number of commits, as they are made.
+    pub(crate) fn commits(&self) -> watch::Receiver<i64> {
+        self.commits.clone()
+    }
+
     /// Queues `write` and waits until it is committed or refused.
     pub(crate) async fn write<W: Write>(&self, write: W) -> Result<W::Answer, WriteError> {
         let (caller, answer) = oneshot::channel();
@@ -101,18 +107,20 @@ pub(crate) fn start(
 ) -> (Writer, oneshot::Receiver<Stopped>) {
     let (queue, waiting) = mpsc::channel(CHANNEL);
     let (stopped, has_stopped) = oneshot::channel();
+    let (committed, commits) = watch::channel(0);
     tasks.spawn(async move {
-        let end = run(connection, &lock, waiting).await;
+        let end = run(connection, &lock, &committed, waiting).await;
         drop(lock);
         // Nobody listening means that nobody is left to stop.
         let _ = stopped.send(end);
     });
-    (Writer { queue }, has_stopped)
+    (Writer { queue, commits }, has_stopped)
 }
 
 async fn run(
     mut connection: SqliteConnection,
     lock: &Lock,
+    committed_so_far: &watch::Sender<i64>,
     mut waiting: mpsc::Receiver<Box<dyn Queued>>,
 ) -> Stopped {
     let mut group = Vec::with_capacity(LARGEST_GROUP);
@@ -120,7 +128,10 @@ async fn run(
     while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
         let committed = commit_group(&mut connection, &mut group).await;
         match &committed {
-            Ok(commits) => lock.mark(*commits),
+            Ok(commits) => {
+                lock.mark(*commits);
+                committed_so_far.send_replace(*commits);
+            }
             Err(error) => {
                 // Each caller tells what that means; here it would be told twice.
                 tracing::debug!(%error, writes = group.len(), "nothing of this group was recorded");

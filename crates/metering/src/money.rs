@@ -7,6 +7,12 @@ use crate::decimal::{self, DecimalError, divide_half_even, read_scaled, write_sc
 /// Decimal places of [`PicoUsd`]. Twelve are the most ever seen on the wire.
 const USD_PLACES: u32 = 12;
 
+/// Decimal places of a cent.
+const CENT_PLACES: u32 = 2;
+
+/// Decimal places by which a million moves the point.
+const MILLION_PLACES: u32 = 6;
+
 /// Decimal places of [`Markup`]: a factor such as `1.3`, never finer than a millionth.
 const MARKUP_PLACES: u32 = 6;
 
@@ -70,6 +76,39 @@ impl PicoUsd {
         let scaled = read_scaled(text, USD_PLACES)?;
         let pico = i64::try_from(scaled.value).map_err(|_| MoneyError::Overflow)?;
         Ok(ParsedUsd { amount: Self(pico), exact: scaled.exact })
+    }
+
+    /// Reads the price of one token as the price of a million, exactly; half-even beyond the eighteenth place.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_per_million(text: &str) -> Result<Self, MoneyError> {
+        let scaled = read_scaled(text, USD_PLACES + MILLION_PLACES)?;
+        i64::try_from(scaled.value).map(Self).map_err(|_| MoneyError::Overflow)
+    }
+
+    /// This amount at the same pace over `whole` instead of `elapsed`, both in any one unit of time; `None` where no time
+    /// has elapsed or the amount does not fit.
+    #[must_use]
+    pub fn at_this_pace(self, elapsed: i64, whole: i64) -> Option<Self> {
+        let scaled = i128::from(self.0) * i128::from(whole);
+        i64::try_from(scaled.checked_div(i128::from(elapsed))?).ok().map(Self)
+    }
+
+    /// The amount with two decimal places, half-even.
+    #[must_use]
+    pub fn rounded_to_cents(self) -> Self {
+        const UNITS: i128 = 10_i128.pow(USD_PLACES - CENT_PLACES);
+        let cents = divide_half_even(i128::from(self.0), USD_PLACES - CENT_PLACES);
+        // At the very edge of the range there is no next cent.
+        i64::try_from(cents * UNITS).map_or(self, Self)
+    }
+
+    /// How many thousandths of `whole` this is, rounded down; `None` where `whole` is not above zero.
+    #[must_use]
+    pub fn permille_of(self, whole: Self) -> Option<i64> {
+        let thousandths = i128::from(self.0) * 1_000;
+        (whole.0 > 0).then(|| i64::try_from(thousandths / i128::from(whole.0)).unwrap_or(i64::MAX))
     }
 
     /// The sum.
@@ -195,5 +234,30 @@ mod tests {
             let _ = PicoUsd::parse(&text);
             let _ = Markup::parse(&text);
         }
+    }
+
+    #[test]
+    fn a_price_per_million_is_exact() {
+        for (text, per_million) in [
+            ("0.00000015", "0.15"),
+            ("0.0000000375", "0.0375"),
+            ("1e-18", "0.000000000001"),
+            ("0", "0"),
+            ("-1", "-1000000"),
+        ] {
+            assert_eq!(PicoUsd::parse_per_million(text).unwrap().to_string(), per_million, "{text}");
+        }
+        assert_eq!(PicoUsd::parse_per_million("10"), Err(MoneyError::Overflow));
+    }
+
+    #[test]
+    fn a_pace_and_a_share() {
+        let amount = PicoUsd::new(1_000);
+        assert_eq!(amount.at_this_pace(10, 30), Some(PicoUsd::new(3_000)));
+        assert_eq!(amount.at_this_pace(0, 30), None);
+        assert_eq!(PicoUsd::new(i64::MAX).at_this_pace(1, 2), None);
+        assert_eq!(amount.permille_of(PicoUsd::new(3_000)), Some(333));
+        assert_eq!(amount.permille_of(PicoUsd::ZERO), None);
+        assert_eq!(PicoUsd::new(i64::MAX).permille_of(PicoUsd::new(1)), Some(i64::MAX));
     }
 }

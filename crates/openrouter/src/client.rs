@@ -12,7 +12,7 @@ use metering::{Report, booked_model};
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 
-use crate::catalogue::{Catalogue, read_catalogue};
+use crate::catalogue::{Catalogue, Offer, read_catalogue, read_offers};
 use crate::generation::{GenerationAnswer, read_generation};
 use crate::key::{KeyAnswer, read_key};
 use crate::sender::Sender;
@@ -169,6 +169,15 @@ impl Client {
             report.model = Some(name.to_owned());
         }
         report
+    }
+
+    /// What `OpenRouter` offers, and at which prices; `None` where the answer is no list.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] where no whole answer came.
+    pub async fn offers(&self, key: &SecretString) -> Result<Option<Vec<Offer>>, UpstreamError> {
+        let (status, _, body) = self.get("models", key).await?;
+        Ok((status == http::StatusCode::OK).then(|| read_offers(&body)).flatten())
     }
 
     /// What `OpenRouter` billed for `generation_id`.

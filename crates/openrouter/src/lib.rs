@@ -14,6 +14,7 @@ mod sender;
 mod usage;
 
 pub use answer::{AnswerReader, Told};
+pub use catalogue::Offer;
 pub use client::{Client, ClientError, ClientOptions, UpstreamError};
 pub use generation::GenerationAnswer;
 pub use key::{KeyAnswer, KeyCounter, hash_of_key};

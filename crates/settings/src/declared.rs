@@ -61,8 +61,39 @@ pub const DECLARED: &[Declared] = &[
         name: "USAGE_ADMIN_TOKEN",
         default: None,
         secret: true,
-        doc: "What tools present to the usage API, at least 16 characters. Without it the usage API answers \
-              nobody.",
+        doc: "What tools present to the usage API, at least 16 characters. It reads everything, costs included.",
+    },
+    Declared {
+        name: "OPENWEBUI_URL",
+        default: None,
+        secret: false,
+        doc: "Where Open WebUI is, as seen from the sidecar, such as `http://open-webui:8080`. With it whoever is signed \
+              in there reads the usage API: admins the organisation, employees their own usage.",
+    },
+    Declared {
+        name: "SHOW_COST",
+        default: Some("false"),
+        secret: false,
+        doc: "`true` shows admins and employees OpenRouter's cost beside what the organisation pays.",
+    },
+    Declared {
+        name: "CURRENCY",
+        default: Some("USD"),
+        secret: false,
+        doc: "The currency the page shows, by its three letters. Amounts are recorded and exported in US dollars.",
+    },
+    Declared {
+        name: "CURRENCY_PER_USD",
+        default: None,
+        secret: false,
+        doc: "What a US dollar is worth in `CURRENCY`, such as `4.05`; needed unless that is `USD`.",
+    },
+    Declared {
+        name: "FRAME_ANCESTORS",
+        default: Some("'self'"),
+        secret: false,
+        doc: "Which sites may show the page in a frame: `'self'`, `'none'`, or addresses such as \
+              `https://chat.example.com`, separated by blanks.",
     },
     Declared {
         name: "DATABASE_PATH",

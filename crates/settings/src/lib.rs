@@ -7,4 +7,4 @@ mod values;
 
 pub use declared::{DECLARED, Declared};
 pub use load::{Invalid, Problem, Settings};
-pub use values::{LogFormat, SpendingLimit};
+pub use values::{Currency, LogFormat, SpendingLimit};

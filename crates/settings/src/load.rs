@@ -11,7 +11,7 @@ use config::{Config, Environment};
 use secrecy::SecretString;
 
 use crate::declared::{DECLARED, Declared};
-use crate::values::{LogFormat, SpendingLimit};
+use crate::values::{Currency, LogFormat, SpendingLimit};
 
 /// Shortest token that is accepted: a shorter one can be guessed.
 const SHORTEST_TOKEN: usize = 16;
@@ -30,6 +30,10 @@ pub struct Settings {
     pub spending_limit: Option<SpendingLimit>,
     pub usage_proxy_token: Option<SecretString>,
     pub usage_admin_token: Option<SecretString>,
+    pub openwebui_url: Option<String>,
+    pub show_cost: bool,
+    pub currency: Currency,
+    pub frame_ancestors: http::HeaderValue,
     pub database_path: PathBuf,
     pub openwebui_user_jwt_secret: Option<SecretString>,
     pub poll_interval: Duration,
@@ -131,6 +135,10 @@ impl Reader {
         let spending_limit = self.read("SPENDING_LIMIT", SpendingLimit::read);
         let usage_proxy_token = self.secret("USAGE_PROXY_TOKEN", SHORTEST_TOKEN);
         let usage_admin_token = self.secret("USAGE_ADMIN_TOKEN", SHORTEST_TOKEN);
+        let openwebui_url = self.read("OPENWEBUI_URL", base_url);
+        let show_cost = self.read("SHOW_COST", yes_or_no);
+        let currency = self.currency();
+        let frame_ancestors = self.read("FRAME_ANCESTORS", frame_ancestors);
         let database_path = self.read("DATABASE_PATH", |text| Ok(PathBuf::from(text)));
         let openwebui_user_jwt_secret = self.secret("OPENWEBUI_USER_JWT_SECRET", 1);
         let poll_interval = self.read("POLL_INTERVAL", seconds);
@@ -149,6 +157,10 @@ impl Reader {
             spending_limit,
             usage_proxy_token,
             usage_admin_token,
+            openwebui_url,
+            show_cost: show_cost?,
+            currency: currency?,
+            frame_ancestors: frame_ancestors?,
             database_path: database_path?,
             openwebui_user_jwt_secret,
             poll_interval: poll_interval?,
@@ -160,6 +172,29 @@ impl Reader {
             log_level: log_level?,
             log_format: log_format?,
         })
+    }
+
+    /// A currency is nothing without what a dollar is worth in it.
+    fn currency(&mut self) -> Option<Currency> {
+        let code = self.read("CURRENCY", currency_code)?;
+        let per_usd = self.read("CURRENCY_PER_USD", rate);
+        match (code.as_str(), per_usd) {
+            ("USD", None) => Some(Currency { code, per_usd: "1".to_owned() }),
+            ("USD", Some(_)) => {
+                let what = "is not needed, as CURRENCY is USD".to_owned();
+                self.problems.push(Problem { name: "CURRENCY_PER_USD", what });
+                None
+            }
+            (_, Some(per_usd)) => Some(Currency { code, per_usd }),
+            (_, None) => {
+                // A rate that cannot be read has been told already.
+                if !self.problems.iter().any(|problem| problem.name == "CURRENCY_PER_USD") {
+                    let what = format!("is needed, as CURRENCY is {code}");
+                    self.problems.push(Problem { name: "CURRENCY_PER_USD", what });
+                }
+                None
+            }
+        }
     }
 
     /// The value of the declared setting `name`, or its default, as `read` understands it.
@@ -254,6 +289,45 @@ fn header_value(text: &str) -> Result<http::HeaderValue, &'static str> {
     http::HeaderValue::from_str(text).map_err(|_| "must be printable ASCII")
 }
 
+fn yes_or_no(text: &str) -> Result<bool, &'static str> {
+    text.parse().map_err(|_| "must be `true` or `false`")
+}
+
+fn currency_code(text: &str) -> Result<String, &'static str> {
+    let is_code = text.len() == 3 && text.bytes().all(|byte| byte.is_ascii_uppercase());
+    if is_code { Ok(text.to_owned()) } else { Err("must be three capital letters, such as EUR") }
+}
+
+/// Plain decimal digits: the page reads it as they stand.
+fn rate(text: &str) -> Result<String, &'static str> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |part: &str, most: usize| {
+        (1..=most).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    if !digits(whole, 6) || !digits(fraction, 6) || text.bytes().all(|byte| b"0.".contains(&byte)) {
+        return Err("must be a decimal number above 0 with at most six places, such as 4.05");
+    }
+    Ok(text.to_owned())
+}
+
+/// It becomes part of a header; a `;` or `,` would begin another rule.
+fn frame_ancestors(text: &str) -> Result<http::HeaderValue, &'static str> {
+    const RULE: &str =
+        "must be 'self', 'none' or addresses such as https://chat.example.com, separated by blanks";
+    let is_source = |source: &str| {
+        matches!(source, "'self'" | "'none'")
+            || source.split_once("://").is_some_and(|(scheme, host)| {
+                matches!(scheme, "http" | "https")
+                    && !host.is_empty()
+                    && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:*[]".contains(&byte))
+            })
+    };
+    if !text.split_ascii_whitespace().all(is_source) {
+        return Err(RULE);
+    }
+    http::HeaderValue::from_str(text).map_err(|_| RULE)
+}
+
 fn log_format(text: &str) -> Result<LogFormat, &'static str> {
     match text {
         "text" => Ok(LogFormat::Text),
@@ -265,6 +339,32 @@ fn log_format(text: &str) -> Result<LogFormat, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_currency_needs_its_rate_and_a_frame_its_rule() {
+        let of = |variables: &[(&str, &str)]| Settings::from_variables(variables.iter().copied());
+        let zloty = of(&[("CURRENCY", "PLN"), ("CURRENCY_PER_USD", "4.05")]).unwrap();
+        assert_eq!((zloty.currency.code.as_str(), zloty.currency.per_usd.as_str()), ("PLN", "4.05"));
+        assert_eq!(of(&[]).unwrap().currency.per_usd, "1");
+        for wrong in [
+            &[("CURRENCY", "PLN")][..],
+            &[("CURRENCY_PER_USD", "4.05")],
+            &[("CURRENCY", "zł"), ("CURRENCY_PER_USD", "4.05")],
+            &[("CURRENCY", "PLN"), ("CURRENCY_PER_USD", "4,05")],
+            &[("CURRENCY", "PLN"), ("CURRENCY_PER_USD", "0.0")],
+            &[("SHOW_COST", "yes")],
+            &[("OPENWEBUI_URL", "open-webui:8080")],
+            &[("FRAME_ANCESTORS", "*")],
+            &[("FRAME_ANCESTORS", "https://a.example; script-src *")],
+            &[("FRAME_ANCESTORS", "https://a.example/path")],
+        ] {
+            assert_eq!(of(wrong).unwrap_err().0.len(), 1, "{wrong:?}");
+        }
+        assert_eq!(
+            of(&[("FRAME_ANCESTORS", "'self' https://*.example.com:8443")]).unwrap().frame_ancestors,
+            "'self' https://*.example.com:8443"
+        );
+    }
 
     #[test]
     fn nothing_set_is_enough_to_start() {

@@ -9,6 +9,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// What the page shows amounts in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Currency {
+    /// Its three letters.
+    pub code: String,
+    /// What a US dollar is worth in it; plain decimal text.
+    pub per_usd: String,
+}
+
 /// What the organisation may spend a month.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SpendingLimit {

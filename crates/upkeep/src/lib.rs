@@ -3,6 +3,7 @@
 //! Every duty is idempotent and catches up by itself; [`Upkeep::run`] is the alarm clock that calls them.
 
 mod asking;
+mod prices;
 mod reconcile;
 mod schedule;
 mod settle;

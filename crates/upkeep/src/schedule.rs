@@ -80,9 +80,12 @@ impl Upkeep {
             };
             let outcome = tokio::select! {
                 () = poll => {
-                    let polled = self.poll().await.map(drop);
+                    let polled = self.poll().await;
                     poll_at_the_latest = Instant::now() + 2 * poll_interval;
-                    polled
+                    match polled {
+                        Ok(_) => self.refresh_prices().await,
+                        Err(error) => Err(error),
+                    }
                 }
                 () = self.until_next_ask(asked_at) => {
                     let asked = self.settle_due(Due::Soon).await.map(drop);

@@ -97,7 +97,7 @@ impl Office {
     }
 
     async fn unsettled(&self) -> Unsettled {
-        self.ledger.reader().unsettled().await.unwrap()
+        self.ledger.reader().unsettled(None).await.unwrap()
     }
 }
 

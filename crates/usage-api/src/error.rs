@@ -9,26 +9,70 @@ use http::{HeaderValue, StatusCode, header};
 pub(crate) enum ApiError {
     #[error("there is nothing at this address")]
     NotFound,
-    #[error("a bearer token is needed: the operator's USAGE_ADMIN_TOKEN")]
+    #[error("only GET is answered here")]
+    MethodNotAllowed,
+    #[error("nobody is signed in; hint: sign in to Open WebUI, or present USAGE_ADMIN_TOKEN as bearer")]
     NoCredentials,
-    #[error("the bearer token is not the operator's USAGE_ADMIN_TOKEN")]
+    #[error(
+        "the session has ended, or the token is not USAGE_ADMIN_TOKEN; hint: sign in to Open WebUI again"
+    )]
     WrongCredentials,
-    #[error("the usage API is not set up; hint: set USAGE_ADMIN_TOKEN")]
+    #[error("the usage API is not set up; hint: set OPENWEBUI_URL, or USAGE_ADMIN_TOKEN for tools")]
     NotSetUp,
+    #[error("Open WebUI cannot be asked who is signed in; try again soon")]
+    SessionsUnreachable(#[from] open_webui::SessionError),
+    #[error("the account is not activated yet; hint: ask the administrator of Open WebUI")]
+    Pending,
+    #[error("only administrators see the organisation's usage; hint: one's own is under /api/v1/usage/me/")]
+    NotAnAdmin,
+    #[error(
+        "the operator's token has no usage of its own; hint: leave `me/` out, and name a `user_id` where wanted"
+    )]
+    NobodysUsage,
+    #[error("{0}")]
+    BadQuestion(String),
+    #[error("too many live streams are open; try again later")]
+    TooManyStreams,
+    #[error("OpenRouter's prices are not known yet; they are asked for at every poll")]
+    NoPrices,
     #[error("the ledger cannot be read just now; try again")]
     Unreadable(#[from] ledger::ReadError),
+    #[error("the answer could not be made")]
+    Internal(String),
+}
+
+impl ApiError {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoCredentials | Self::WrongCredentials | Self::NotSetUp => StatusCode::UNAUTHORIZED,
+            Self::Pending | Self::NotAnAdmin | Self::NobodysUsage => StatusCode::FORBIDDEN,
+            Self::BadQuestion(_) => StatusCode::BAD_REQUEST,
+            Self::SessionsUnreachable(_) | Self::TooManyStreams | Self::NoPrices | Self::Unreadable(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn log(&self) {
+        match self {
+            Self::Unreadable(cause) => tracing::error!(%cause, "a question was not answered"),
+            Self::Internal(cause) => tracing::error!(cause, "an answer could not be made"),
+            Self::SessionsUnreachable(error) => {
+                let cause = std::error::Error::source(error).map(ToString::to_string);
+                tracing::warn!(%error, cause, "nobody can be let in");
+            }
+            _ => {}
+        }
+    }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let status = match &self {
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::NoCredentials | Self::WrongCredentials | Self::NotSetUp => StatusCode::UNAUTHORIZED,
-            Self::Unreadable(cause) => {
-                tracing::error!(%cause, "a question was not answered");
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        };
+        self.log();
+        let status = self.status();
         let problem = serde_json::json!({
             "type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(),
             "detail": self.to_string(),

@@ -115,7 +115,7 @@ async fn can_write(api: &UsageApi) -> bool {
 }
 
 async fn last_poll(api: &UsageApi, reasons: &mut Vec<String>) -> Option<LastPoll> {
-    let poll = api.options.ledger.reader().last_reconciliation().await.ok()?;
+    let poll = api.options.ledger.reader().last_reconciliations(1).await.ok()?.into_iter().next();
     let at = poll.as_ref().and_then(|poll| Timestamp::from_millisecond(poll.polled_at_ms).ok());
     // A program that was stopped for long polls at its start; only since then can a poll be missing.
     let since = at.unwrap_or(api.started_at).max(api.started_at);
@@ -136,7 +136,7 @@ async fn last_poll(api: &UsageApi, reasons: &mut Vec<String>) -> Option<LastPoll
 }
 
 async fn calls(api: &UsageApi, reasons: &mut Vec<String>) -> Calls {
-    match api.options.ledger.reader().unsettled().await {
+    match api.options.ledger.reader().unsettled(None).await {
         Ok(unsettled) => Calls {
             under_way: Some(unsettled.intent),
             open: Some(unsettled.open),

@@ -47,9 +47,13 @@ async fn main() -> anyhow::Result<()> {
 }
 
 fn docs() -> anyhow::Result<()> {
-    let path = xtask::root().join("docs/configuration.md");
-    std::fs::write(&path, xtask::configuration_document())
-        .with_context(|| format!("cannot write {}", path.display()))
+    for (name, document) in
+        [("configuration.md", xtask::configuration_document()), ("openapi.json", xtask::openapi_document())]
+    {
+        let path = xtask::root().join("docs").join(name);
+        std::fs::write(&path, document).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// The full depth is proved on the program as it is shipped; the smoke depth takes the build that is there.

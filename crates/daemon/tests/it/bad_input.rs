@@ -116,7 +116,7 @@ async fn a_page_instead_of_an_error() {
     let answer = house.chat(false, &knobs).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     assert!(answer.text().await.unwrap().contains("<html"));
-    eventually("an orphan", async || house.ledger().await.unsettled().await.unwrap().orphan == 1).await;
+    eventually("an orphan", async || house.ledger().await.unsettled(None).await.unwrap().orphan == 1).await;
     let (_, health) = house.health().await;
     assert_eq!(health["calls"]["orphan"], 1);
 }

@@ -44,7 +44,7 @@ async fn a_cut_before_any_id_is_a_visible_orphan() {
     let knobs = json!({ "generation_header": false, "comments": 5, "cut_after_bytes": 30 });
     let answer = house.chat(true, &knobs).send().await.unwrap();
     assert_eq!(answer.status(), 502);
-    eventually("an orphan", async || house.ledger().await.unsettled().await.unwrap().orphan == 1).await;
+    eventually("an orphan", async || house.ledger().await.unsettled(None).await.unwrap().orphan == 1).await;
 }
 
 #[tokio::test]

@@ -42,7 +42,7 @@ async fn calls_under_way_have_a_limit() {
     let all = futures_util::future::join_all(calls);
     let beyond = async {
         eventually("all are under way", async || {
-            house.ledger().await.unsettled().await.unwrap().intent
+            house.ledger().await.unsettled(None).await.unwrap().intent
                 == i64::try_from(proxy::CALLS_IN_FLIGHT).unwrap()
         })
         .await;

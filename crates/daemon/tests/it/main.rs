@@ -123,7 +123,7 @@ impl House {
     async fn all_settled(&self) -> Verification {
         let ledger = self.ledger().await;
         eventually("every call is settled", async || {
-            let unsettled = ledger.unsettled().await.unwrap();
+            let unsettled = ledger.unsettled(None).await.unwrap();
             (unsettled.intent, unsettled.open) == (0, 0)
         })
         .await;

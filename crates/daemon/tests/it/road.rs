@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ledger::{Scope, UsageBy};
 use openrouter_sim::DEFAULT_KEY;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, SqliteConnection};
@@ -106,9 +107,10 @@ async fn a_stream_whose_client_leaves_is_priced_by_generation() {
     let truth = house.assert_books_are_the_bill().await;
     assert!(truth[0].cancelled && truth[0].cost_pico_usd > 0, "{truth:?}");
     let models = house.ledger().await;
-    let organisation = metering::OrgId::of_name("Company_A");
-    let models = models.usage_by_model(&organisation, "2020-01-01", "2099-12-31").await.unwrap();
-    assert_eq!(models[0].model, MODEL);
+    let (from, to) = (jiff::civil::Date::MIN, jiff::civil::Date::MAX);
+    let everything = Scope { org_id: metering::OrgId::of_name("Company_A"), user_id: None, from, to };
+    let models = models.usage(&everything, UsageBy::Model).await.unwrap();
+    assert_eq!(models[0].model.as_deref(), Some(MODEL));
 }
 
 #[tokio::test]

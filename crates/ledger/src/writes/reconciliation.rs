@@ -4,8 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use metering::{OrgId, PicoUsd};
 use sqlx::SqliteConnection;
 
+use crate::Reconciliation;
 use crate::error::WriteError;
-use crate::reads::Reconciliation;
 use crate::writer::Write;
 
 /// What a poll found.

@@ -9,8 +9,10 @@ mod settling;
 mod story;
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use ledger::{
-    Admission, Asker, CallId, GenerationKnown, Ledger, LedgerOptions, NewCall, OrganisationFacts, Settle,
+    Admission, Asker, CallId, GenerationKnown, Ledger, LedgerOptions, NewCall, OrganisationFacts, Scope,
+    Settle, Usage, UsageBy,
 };
 use metering::{
     BillingZone, Cost, CostSource, ExternalUser, Markup, OrgId, Report, Settlement, Tokens, UserId,
@@ -86,6 +88,12 @@ impl Books {
         let call = self.call(user);
         let id = call.id;
         (id, self.ledger.admit(call).await.unwrap())
+    }
+
+    /// The sums of all time.
+    async fn usage(&self, by: UsageBy) -> Vec<Usage> {
+        let scope = Scope { org_id: self.org.clone(), user_id: None, from: Date::MIN, to: Date::MAX };
+        self.ledger.reader().usage(&scope, by).await.unwrap()
     }
 
     /// W1 and W2.

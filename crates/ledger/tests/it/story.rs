@@ -37,7 +37,7 @@ async fn a_morning_is_booked_and_survives_a_restart() {
     by_poll.settlement = report(CostSource::Generation, "8e-8");
     books.ledger.settle(by_poll).await.unwrap();
 
-    let unsettled = books.ledger.reader().unsettled().await.unwrap();
+    let unsettled = books.ledger.reader().unsettled(None).await.unwrap();
     assert_eq!((unsettled.intent, unsettled.open, unsettled.orphan), (0, 0, 1));
     books.assert_sound().await;
     assert_views(&books).await;

@@ -1,13 +1,15 @@
 //! `mai-usage demo`: a simulated `OpenRouter`, the sidecar before it, and a morning's chats of a made-up company.
 //! Every row it shows comes from a call through the proxy; none is inserted.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use daemon::{Daemon, Ended, start_logging};
-use ledger::{LedgerReader, UsageOfUser};
+use jiff::civil::Date;
+use ledger::{LedgerReader, Scope, UsageBy};
 use metering::{Clock, OrgId, PicoUsd};
 use openrouter_sim::{DEFAULT_KEY, Options, Simulator};
 use serde_json::{Value, json};
@@ -152,21 +154,22 @@ impl Demo {
 
     #[expect(clippy::print_stdout, reason = "what it shows is this command's data")]
     async fn print_rows(&self, reader: &LedgerReader) -> anyhow::Result<()> {
-        let org = OrgId::of_name(ORGANISATION);
-        let (from, to) = ("0000-01-01", "9999-12-31");
+        let org_id = OrgId::of_name(ORGANISATION);
+        let scope = Scope { org_id, user_id: None, from: Date::MIN, to: Date::MAX };
+        let names: HashMap<String, String> =
+            reader.users().await?.into_iter().filter_map(|user| Some((user.user_id, user.name?))).collect();
         println!("{:<24} {:>8} {:>10} {:>16}", "user", "calls", "tokens", "charge (USD)");
-        for usage in reader.usage_by_user(&org, from, to).await? {
-            let UsageOfUser { user, requests, tokens, charge_pico_usd, .. } = usage;
-            let name = user.name.unwrap_or(user.user_id);
-            println!(
-                "{name:<24} {requests:>8} {tokens:>10} {:>16}",
-                PicoUsd::new(charge_pico_usd).to_string()
-            );
+        for usage in reader.usage(&scope, UsageBy::User).await? {
+            let user_id = usage.user_id.unwrap_or_default();
+            let name = names.get(&user_id).unwrap_or(&user_id);
+            let (tokens, charge) = (usage.prompt_tokens + usage.completion_tokens, usage.charge_pico_usd);
+            let charge = PicoUsd::new(charge).to_string();
+            println!("{name:<24} {:>8} {tokens:>10} {charge:>16}", usage.requests);
         }
         println!("\n{:<42} {:>8} {:>16}", "model", "calls", "charge (USD)");
-        for usage in reader.usage_by_model(&org, from, to).await? {
+        for usage in reader.usage(&scope, UsageBy::Model).await? {
             let charge = PicoUsd::new(usage.charge_pico_usd).to_string();
-            println!("{:<42} {:>8} {charge:>16}", usage.model, usage.requests);
+            println!("{:<42} {:>8} {charge:>16}", usage.model.unwrap_or_default(), usage.requests);
         }
         Ok(())
     }
@@ -205,7 +208,7 @@ impl Demo {
 
 async fn all_settled(reader: &LedgerReader) -> anyhow::Result<()> {
     loop {
-        let unsettled = reader.unsettled().await?;
+        let unsettled = reader.unsettled(None).await?;
         if unsettled.intent + unsettled.open == 0 {
             return Ok(());
         }

@@ -1,0 +1,177 @@
+//! The sums of daily rows: of a period, by day, user and model.
+
+use jiff::civil::Date;
+use metering::OrgId;
+
+use crate::LedgerReader;
+use crate::error::ReadError;
+
+/// What is summed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// The organisation.
+    pub org_id: OrgId,
+    /// Only this user.
+    pub user_id: Option<String>,
+    /// The first billing day.
+    pub from: Date,
+    /// The last billing day, inclusive.
+    pub to: Date,
+}
+
+/// What there is one sum for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UsageBy {
+    /// The whole scope: one sum, of zeros where nothing was used.
+    Nothing,
+    /// Each day, the oldest first.
+    Day,
+    /// Each user, the highest charge first.
+    User,
+    /// Each model, the highest charge first.
+    Model,
+    /// Each user with each model, the highest charge first.
+    UserAndModel,
+    /// Each day with each model, the oldest first.
+    DayAndModel,
+}
+
+/// One sum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// `YYYY-MM-DD`, where it is of one day.
+    pub day: Option<String>,
+    /// Where it is of one user.
+    pub user_id: Option<String>,
+    /// The model as booked, where it is of one model.
+    pub model: Option<String>,
+    /// Calls.
+    pub requests: i64,
+    /// Tokens that were sent.
+    pub prompt_tokens: i64,
+    /// Tokens that came back.
+    pub completion_tokens: i64,
+    /// What `OpenRouter` bills, pico-dollars.
+    pub cost_pico_usd: i64,
+    /// What the organisation pays, pico-dollars.
+    pub charge_pico_usd: i64,
+    /// Different days with an entry.
+    pub days: i64,
+    /// Different users with an entry.
+    pub users: i64,
+    /// Different models with an entry.
+    pub models: i64,
+    /// The first call's instant, Unix milliseconds.
+    pub first_activity_at_ms: Option<i64>,
+    /// The last call's instant, Unix milliseconds.
+    pub last_activity_at_ms: Option<i64>,
+}
+
+/// A user as last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    /// The account's id.
+    pub user_id: String,
+    /// What `OpenRouter` is told.
+    pub external_user: String,
+    /// The account's name, where ever told.
+    pub name: Option<String>,
+    /// The account's e-mail address, where ever told.
+    pub email: Option<String>,
+}
+
+/// Every question is the same but for its keys and the order; the macro keeps them checked at compile time.
+macro_rules! sums {
+    ($reader:expr, $scope:expr, $keys:tt, $group_and_order:tt) => {{
+        let (org, user_id) = ($scope.org_id.as_str(), $scope.user_id.as_deref());
+        let (from, to) = ($scope.from.to_string(), $scope.to.to_string());
+        sqlx::query_as!(
+            Usage,
+            "SELECT "
+                + $keys
+                + ",
+                 coalesce(sum(requests), 0) AS 'requests!: i64',
+                 coalesce(sum(prompt_tokens), 0) AS 'prompt_tokens!: i64',
+                 coalesce(sum(completion_tokens), 0) AS 'completion_tokens!: i64',
+                 coalesce(sum(cost_pico_usd), 0) AS 'cost_pico_usd!: i64',
+                 coalesce(sum(charge_pico_usd), 0) AS 'charge_pico_usd!: i64',
+                 count(DISTINCT day) AS 'days!: i64',
+                 count(DISTINCT user_id) AS 'users!: i64',
+                 count(DISTINCT model) AS 'models!: i64',
+                 min(first_activity_at_ms) AS 'first_activity_at_ms?: i64',
+                 max(last_activity_at_ms) AS 'last_activity_at_ms?: i64'
+             FROM daily_usage
+             WHERE org_id = ?1 AND day BETWEEN ?2 AND ?3 AND (?4 IS NULL OR user_id = ?4) "
+                + $group_and_order,
+            org,
+            from,
+            to,
+            user_id,
+        )
+        .fetch_all(&$reader.pool)
+        .await?
+    }};
+}
+
+impl LedgerReader {
+    /// The sums of `scope` by `by`; days, users and models without an entry have none.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the file cannot be read.
+    pub async fn usage(&self, scope: &Scope, by: UsageBy) -> Result<Vec<Usage>, ReadError> {
+        Ok(match by {
+            UsageBy::Nothing => sums!(
+                self,
+                scope,
+                "NULL AS 'day?: String', NULL AS 'user_id?: String', NULL AS 'model?: String'",
+                ""
+            ),
+            UsageBy::Day => sums!(
+                self,
+                scope,
+                "day AS 'day?: String', NULL AS 'user_id?: String', NULL AS 'model?: String'",
+                "GROUP BY day ORDER BY day"
+            ),
+            UsageBy::User => sums!(
+                self,
+                scope,
+                "NULL AS 'day?: String', user_id AS 'user_id?: String', NULL AS 'model?: String'",
+                "GROUP BY user_id ORDER BY 8 DESC, user_id"
+            ),
+            UsageBy::Model => sums!(
+                self,
+                scope,
+                "NULL AS 'day?: String', NULL AS 'user_id?: String', model AS 'model?: String'",
+                "GROUP BY model ORDER BY 8 DESC, model"
+            ),
+            UsageBy::UserAndModel => sums!(
+                self,
+                scope,
+                "NULL AS 'day?: String', user_id AS 'user_id?: String', model AS 'model?: String'",
+                "GROUP BY user_id, model ORDER BY 8 DESC, user_id, model"
+            ),
+            UsageBy::DayAndModel => sums!(
+                self,
+                scope,
+                "day AS 'day?: String', NULL AS 'user_id?: String', model AS 'model?: String'",
+                "GROUP BY day, model ORDER BY day, model"
+            ),
+        })
+    }
+
+    /// Everybody who ever asked.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the file cannot be read.
+    pub async fn users(&self) -> Result<Vec<UserRecord>, ReadError> {
+        let users = sqlx::query_as!(
+            UserRecord,
+            "SELECT user_id, external_user, name, email
+             FROM users
+             ORDER BY user_id",
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(users)
+    }
+}

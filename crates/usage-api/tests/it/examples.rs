@@ -1,0 +1,62 @@
+//! The examples of the OpenAPI document are answers: this test compares them. With `UPDATE_EXAMPLES=1` it writes them.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{ADMIN, House, OPERATOR};
+
+/// Every answer in JSON, by its schema.
+const EXAMPLES: [(&str, &str, &str); 17] = [
+    ("Me", ADMIN, "/api/v1/usage/me"),
+    ("Overview", ADMIN, "/api/v1/usage/overview"),
+    ("Summary", ADMIN, "/api/v1/usage/summary"),
+    ("ByDay", ADMIN, "/api/v1/usage/by-day"),
+    ("ByUser", OPERATOR, "/api/v1/usage/by-user"),
+    ("ByModel", ADMIN, "/api/v1/usage/by-model"),
+    ("ByUserAndModel", ADMIN, "/api/v1/usage/by-user-and-model"),
+    ("CallsPage", ADMIN, "/api/v1/usage/calls?limit=2"),
+    ("AwaitingPage", ADMIN, "/api/v1/usage/awaiting"),
+    ("Reconciled", OPERATOR, "/api/v1/usage/reconciliation"),
+    ("Prices", ADMIN, "/api/v1/usage/prices"),
+    ("Subscription", ADMIN, "/api/v1/usage/subscription"),
+    ("TrackingSummary", ADMIN, "/api/v1/usage-tracking/my-organization/usage-summary"),
+    ("TrackingByUser", ADMIN, "/api/v1/usage-tracking/my-organization/usage-by-user"),
+    ("TrackingByModel", ADMIN, "/api/v1/usage-tracking/my-organization/usage-by-model"),
+    ("TrackingSubscription", ADMIN, "/api/v1/usage-tracking/my-organization/subscription-billing"),
+    ("TrackingPricing", ADMIN, "/api/v1/usage-tracking/model-pricing"),
+];
+
+#[tokio::test]
+async fn every_example_is_an_answer() {
+    let house = House::with_usage().await;
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
+    for (name, token, path) in EXAMPLES {
+        let answer: Value = house.ask(path).bearer_auth(token).send().await.unwrap().json().await.unwrap();
+        let text = serde_json::to_string_pretty(&answer).unwrap() + "\n";
+        let file = folder.join(format!("{name}.json"));
+        if std::env::var_os("UPDATE_EXAMPLES").is_some() {
+            std::fs::write(&file, &text).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&file).unwrap_or_default(),
+            text,
+            "{name}: UPDATE_EXAMPLES=1 writes it"
+        );
+    }
+}
+
+/// No answer goes undocumented: each schema that a route names is there, with an example.
+#[test]
+fn the_document_shows_an_example_of_every_answer() {
+    let document = usage_api::openapi_document();
+    let mut named = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let Some(json) = item.pointer("/get/responses/200/content/application~1json") else { continue };
+        let Some(schema) = json["schema"]["$ref"].as_str() else { continue };
+        assert!(document.pointer(schema.trim_start_matches('#')).is_some(), "{path}: {schema}");
+        assert!(json["example"].is_object(), "{path} has no example");
+        named += 1;
+    }
+    assert!(named > 20, "{named}");
+}
