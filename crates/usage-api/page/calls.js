@@ -22,9 +22,9 @@ export function calls(context, question) {
     columns: [
       columns.time("at", words.time),
       ...(me.kind === "employee" ? [] : [columns.user]),
-      model, columns.provider, ...columns.tokens,
+      model, ...columns.amounts, ...columns.tokens,
       columns.number("reasoning_tokens", words.reasoningTokens), columns.number("cached_tokens", words.cachedTokens),
-      ...columns.amounts,
+      columns.provider,
       columns.text("cost_source", words.costSource, (row) => row.cost_source ?? null),
       columns.text("generation_id", words.generation, (row) => row.generation_id ?? null),
     ],
@@ -71,23 +71,22 @@ function pages(context, { id, title, keyOf, columns, ask, dropsMissing = false }
   const table = new DataTable(context.format, { id, title, keyOf, columns });
   const button = h("button", { type: "button", class: "button more", "data-action": "more", onclick: more }, words.more);
   button.hidden = true;
-  let rows = [];
   let next = null;
 
   function show(page) {
     const newest = new Set(page.calls.map(keyOf));
-    const older = dropsMissing ? [] : rows.filter((row) => !newest.has(keyOf(row)));
-    if (older.length === 0) next = page.next;
-    draw([...page.calls, ...older]);
+    const older = dropsMissing ? [] : table.rows.filter((row) => !newest.has(keyOf(row)));
+    table.show([...page.calls, ...older]);
+    if (older.length === 0) continueAt(page.next);
   }
 
   async function more() {
     button.disabled = true;
     try {
       const page = await ask(next);
-      const known = new Set(rows.map(keyOf));
-      next = page.next;
-      draw([...rows, ...page.calls.filter((row) => !known.has(keyOf(row)))]);
+      const known = new Set(table.rows.map(keyOf));
+      table.append(page.calls.filter((row) => !known.has(keyOf(row))));
+      continueAt(page.next);
     } catch (error) {
       context.failed(error);
     } finally {
@@ -95,11 +94,11 @@ function pages(context, { id, title, keyOf, columns, ask, dropsMissing = false }
     }
   }
 
-  function draw(changed) {
-    rows = changed;
-    table.show(rows);
+  function continueAt(after) {
+    next = after;
     button.hidden = next === null;
   }
 
-  return { element: h("div", null, table.element, button), load: (signal) => ask(null, signal), show };
+  const element = h("div", null, table.element, button);
+  return { element, search: table.search, load: (signal) => ask(null, signal), show };
 }

@@ -2,7 +2,7 @@
 // exact text, and each chart stands beside a table with the same numbers.
 
 import { h, svg } from "./dom.js";
-import { sumText } from "./money.js";
+import { compareAmounts, permille, sumText } from "./money.js";
 
 const HEIGHT = 240;
 const MARGIN = { top: 12, right: 12, bottom: 26 };
@@ -36,16 +36,14 @@ export function costCurve(width, curve, format) {
   const [now, before] = [pixels(curve.soFar), pixels(curve.lastMonth)];
   const projected = curve.projected === null ? null : amounts.forPixels(curve.projected);
   const highest = Math.max(...now, ...before, projected ?? 0);
-  const limit = curve.limit === null ? null : amounts.forPixels(curve.limit);
-  // A limit far above the curve would press it flat; the tile tells it then.
-  const showsLimit = limit !== null && limit <= highest * 1.5;
-  const area = plotArea(width, Math.max(highest, showsLimit ? limit : 0), amounts);
+  const limit = showsLimit(curve) ? amounts.forPixels(curve.limit) : null;
+  const area = plotArea(width, Math.max(highest, limit ?? 0), amounts);
   const x = (index) => area.left + ((index + 0.5) * area.width) / curve.days.length;
 
   const chart = frame(width, area, words.curveLabel(
     format.moneyText(curve.soFar.at(-1) ?? "0"), format.shortDayText(curve.today), format.moneyText(curve.projected)));
   chart.append(...dayLabels(curve.days, x, area, format));
-  if (showsLimit) chart.append(line("limit", [[area.left, area.y(limit)], [area.right, area.y(limit)]]));
+  if (limit !== null) chart.append(line("limit", [[area.left, area.y(limit)], [area.right, area.y(limit)]]));
   chart.append(line("before", before.slice(0, curve.days.length).map((value, index) => [x(index), area.y(value)])));
   const points = now.map((value, index) => [x(index), area.y(value)]);
   if (points.length > 0) {
@@ -60,6 +58,12 @@ export function costCurve(width, curve, format) {
   chart.append(...now.map((_, index) => hotspot(x(index), step, area, words.pointTitle(
     format.dayText(curve.days[index]), format.moneyText(curve.charges[index]), format.moneyText(curve.soFar[index])))));
   return chart;
+}
+
+/** A limit far above the curve would press it flat; the tile alone tells it then. */
+export function showsLimit({ soFar, lastMonth, projected, limit }) {
+  const highest = [...soFar.slice(-1), ...lastMonth.slice(-1), projected ?? "0"].sort(compareAmounts).at(-1);
+  return limit !== null && (permille(limit, highest) ?? Infinity) <= 1500;
 }
 
 /** A bar for each of `days` (`{day, charge}`); in a long period one for several days. */
@@ -108,7 +112,8 @@ function grouped(days, size) {
 function plotArea(width, highest, amounts) {
   const step = roundStep((highest || 1) / TICKS);
   const top = Math.max(step, Math.ceil(highest / step) * step);
-  const decimals = Math.max(0, -Math.floor(Math.log10(step)));
+  const digits = -Math.floor(Math.log10(step));
+  const decimals = digits > 0 ? Math.max(2, digits) : 0;
   const ticks = [];
   for (let tick = 0; tick <= top + step / 2; tick += step) {
     ticks.push({ value: tick, label: amounts.format(tick.toFixed(decimals), decimals) });

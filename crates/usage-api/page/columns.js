@@ -27,9 +27,10 @@ export function columnsOf(context) {
 
   const tokens = [number("prompt_tokens", words.promptTokens), number("completion_tokens", words.completionTokens)];
   const amounts = [money("charge", words.charge), ...(me.shows_cost ? [money("cost", words.cost)] : [])];
-  const sums = [number("requests", words.requests), ...tokens, ...amounts];
+  const counts = [number("requests", words.requests), ...tokens];
+  const sums = [...amounts, ...counts];
 
-  return { text, number, money, time, day, model, provider, user, tokens, amounts, sums };
+  return { text, number, money, time, day, model, provider, user, tokens, counts, amounts, sums };
 }
 
 /** How much of the whole charge a row is (`share`, in thousandths), with a bar. */

@@ -38,7 +38,7 @@ export class Dashboard {
 
     this.bar = new TabBar(this.tabs, words, (tab) => this.change({ tab: tab.id }));
     this.toolbar = new Toolbar(this.context, {
-      changed: (part) => this.change(part), print: () => this.print(), failed: (text) => this.notify(text),
+      changed: (part) => this.change(part), failed: (text) => this.notify(text),
     });
     this.notice = h("div", { class: "notice", role: "status" });
     this.announcer = h("div", { class: "spoken", role: "status", "data-announcer": true });
@@ -68,8 +68,10 @@ export class Dashboard {
   header() {
     const { words, me } = this.context;
     const title = me.kind === "employee" ? words.myTitle : words.title;
+    const print = h("button", { type: "button", class: "button", "data-action": "print", onclick: () => this.print() }, words.print);
     return h("header", { class: "header" },
-      h("div", null, h("h1", null, title), h("p", { class: "muted" }, h("bdi", null, me.organisation.name))), this.livePill);
+      h("div", null, h("h1", null, title), h("p", { class: "muted" }, h("bdi", null, me.organisation.name))),
+      h("div", { class: "actions" }, this.livePill, print));
   }
 
   // What is chosen.
@@ -96,7 +98,8 @@ export class Dashboard {
 
   change(part) {
     this.state = { ...this.state, ...part };
-    this.memory?.write(this.state);
+    const { from, to, ...rest } = this.state;
+    this.memory?.write(rest.period === "custom" ? { ...rest, from, to } : rest);
     this.openView();
   }
 
@@ -115,8 +118,8 @@ export class Dashboard {
     this.loading?.abort();
     this.loading = null;
     this.bar.select(this.tab);
-    this.toolbar.show(this.tab, this.state);
     this.view = this.tab.view(this.context, this.question);
+    this.toolbar.show(this.tab, this.state, this.view);
     this.bar.panel.classList.add("waiting");
     if (this.bar.panel.childElementCount === 0) this.bar.panel.append(h("p", { class: "muted" }, this.context.words.loading));
     this.refresh();

@@ -5,13 +5,12 @@ import { Money } from "./money.js";
 
 export class Format {
   constructor(words, me) {
-    const { locale } = words;
+    const { locale, numberLocale } = words;
     this.words = words;
-    this.locale = locale;
-    this.amounts = new Money(locale, me.currency);
-    this.integers = new Intl.NumberFormat(locale, { useGrouping: "always" });
-    this.compact = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
-    this.shares = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 });
+    this.amounts = new Money(numberLocale, me.currency);
+    this.integers = new Intl.NumberFormat(numberLocale, { useGrouping: "always" });
+    this.compact = new Intl.NumberFormat(numberLocale, { notation: "compact", maximumFractionDigits: 1 });
+    this.shares = new Intl.NumberFormat(numberLocale, { style: "percent", maximumFractionDigits: 1 });
     const timeZone = me.organisation.time_zone;
     this.instants = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium", timeZone });
     this.clock = new Intl.DateTimeFormat(locale, { timeStyle: "short", timeZone });

@@ -2,7 +2,7 @@
 
 import { chartElement, dayBars } from "./chart.js";
 import { shareColumn } from "./columns.js";
-import { h } from "./dom.js";
+import { h, name } from "./dom.js";
 import { permille, sumText } from "./money.js";
 import { everyDay } from "./periods.js";
 import { DataTable } from "./table.js";
@@ -45,7 +45,7 @@ export function users(context, question) {
     question,
     keyOf: ({ user_id }) => user_id,
     columns: (share) => [
-      columns.user, ...columns.sums, share, columns.number("days", words.activeDays, false),
+      columns.user, ...columns.amounts, share, ...columns.counts, columns.number("days", words.activeDays, false),
       columns.time("last_activity_at", words.lastActivity),
     ],
   });
@@ -61,7 +61,7 @@ export function models(context, question) {
     question,
     keyOf: ({ model }) => model,
     columns: (share) => [
-      columns.model, columns.provider, ...columns.sums, share, columns.number("days", words.activeDays, false),
+      columns.model, ...columns.amounts, share, columns.provider, ...columns.counts, columns.number("days", words.activeDays, false),
       columns.time("last_activity_at", words.lastActivity),
     ],
   });
@@ -77,7 +77,7 @@ export function usersAndModels(context, question) {
     question,
     keyOf: ({ user_id, model }) => `${user_id} ${model}`,
     columns: (share) => [
-      columns.user, columns.model, ...columns.sums, share, columns.time("last_activity_at", words.lastActivity),
+      columns.user, columns.model, ...columns.amounts, share, ...columns.counts, columns.time("last_activity_at", words.lastActivity),
     ],
   });
 }
@@ -88,6 +88,7 @@ function listing(context, { id, title, path, rowsOf, question, keyOf, columns })
   });
   return {
     element: table.element,
+    search: table.search,
     load: (signal) => context.api.usage(path, periodOf(question), signal),
     show(answer) {
       const rows = rowsOf(answer);
@@ -116,6 +117,7 @@ export function prices(context) {
   const note = h("p", { class: "muted" });
   return {
     element: h("div", null, note, table.element),
+    search: table.search,
     load: (signal) => api.get("prices", {}, signal),
     show({ fetched_at, models }) {
       note.textContent = fetched_at ? words.pricesAsOf(format.instantText(fetched_at)) : words.noPrices;
@@ -124,9 +126,9 @@ export function prices(context) {
   };
 }
 
-function modelCell({ model, name }) {
-  const id = h("bdi", { dir: "auto", class: "name muted", title: model }, model);
-  return h("span", { class: "user" }, name ? h("bdi", { dir: "auto", class: "name", title: name }, name) : null, id);
+function modelCell(row) {
+  const id = row.name ? name(row.model, { class: "name muted" }) : null;
+  return h("span", { class: "user" }, name(row.name ?? row.model), id);
 }
 
 export function subscription({ api, words }) {

@@ -1,6 +1,6 @@
 // The first tab: today as it happens, the month against the last one and the limit, the curve, what is still open.
 
-import { chartElement, costCurve, legend } from "./chart.js";
+import { chartElement, costCurve, legend, showsLimit } from "./chart.js";
 import { h, svg } from "./dom.js";
 import { permille, sumText } from "./money.js";
 import { everyDay } from "./periods.js";
@@ -98,7 +98,7 @@ function showLimit(tile, limit, format, words) {
   const level = limit.used_permille >= 1000 ? "over" : limit.used_permille >= 800 ? "near" : "below";
   const bar = svg("svg", { class: `meter ${level}`, viewBox: "0 0 1000 8", preserveAspectRatio: "none", "aria-hidden": "true" });
   bar.append(svg("rect", { class: "track", width: 1000, height: 8 }), svg("rect", { class: "part", width, height: 8 }));
-  tile.show(h("span", null, share), bar, words.usedOf(share, format.moneyText(limit.charge)));
+  tile.show(h("span", null, share), bar, words.usedOf(format.moneyText(limit.charge)));
 }
 
 function monthCurve(context) {
@@ -130,7 +130,7 @@ function monthCurve(context) {
     key.replaceChildren(legend([
       ["now", words.legendThisMonth], ["before", words.legendLastMonth],
       ...(projected === null ? [] : [["projection", words.legendProjected]]),
-      ...(limit === null ? [] : [["limit", words.legendLimit]]),
+      ...(showsLimit(curve) ? [["limit", words.legendLimit]] : []),
     ]));
   }
   return { element, show };

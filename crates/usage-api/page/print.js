@@ -22,7 +22,8 @@ export async function printReport(context, period, stylesheet) {
     api.usage("by-day", period),
   ]);
   const { words, columns } = context;
-  const active = ({ requests }) => requests > 0;
+  // What has neither calls nor an amount; an adjustment alone still counts, or the sums would not meet.
+  const active = ({ requests, charge }) => requests > 0 || charge !== "0";
   const tables = [
     users && listing(context, words.byUser, columns.user, users.users.filter(active)),
     listing(context, words.byModel, columns.model, models.models),
@@ -30,7 +31,10 @@ export async function printReport(context, period, stylesheet) {
   ];
   const host = h("div", { class: "mai-usage-report" });
   const styles = h("link", { rel: "stylesheet", href: stylesheet });
-  const styled = new Promise((resolve) => styles.addEventListener("load", resolve, { once: true }));
+  const styled = new Promise((resolve) => {
+    // Without its styles it is still a report.
+    for (const end of ["load", "error"]) styles.addEventListener(end, resolve, { once: true });
+  });
   const report = h("article", { class: "report", lang: words.locale.slice(0, 2) }, ...heading(context, period, summary));
   report.append(...tables.filter((table) => table !== null));
   host.attachShadow({ mode: "open" }).append(styles, report);

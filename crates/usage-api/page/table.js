@@ -22,6 +22,8 @@ export class DataTable {
     this.query = "";
     this.visibleRows = FIRST_ROWS;
     this.rows = [];
+    /** Keys of the rows that are new, or count more calls than before. */
+    this.changed = new Set();
     /** What each row looked like when it was last drawn: key -> {text, element}. */
     this.drawn = new Map();
 
@@ -35,12 +37,25 @@ export class DataTable {
     // Focusable, so that the keyboard can scroll it sideways.
     const label = this.words.tableOf(title);
     const scroller = h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": label }, table);
-    this.element = h("div", { class: "data-table" }, hasSearch ? this.searchField() : null, scroller, this.note, this.allButton);
+    /** Stands among the tools above the tab. */
+    this.search = hasSearch ? this.searchField() : null;
+    this.element = h("div", { class: "data-table" }, scroller, this.note, this.allButton);
     this.showSort();
   }
 
+  /** What changed since the rows before is highlighted. */
   show(rows) {
+    const before = new Map(this.rows.map((row) => [this.keyOf(row), row.requests]));
+    const isChanged = (row) => !before.has(this.keyOf(row)) || before.get(this.keyOf(row)) !== row.requests;
+    this.changed = new Set(before.size > 0 ? rows.filter(isChanged).map(this.keyOf) : []);
     this.rows = rows;
+    this.draw();
+  }
+
+  /** More of the same list, which is news to nobody. */
+  append(rows) {
+    this.changed.clear();
+    this.rows = [...this.rows, ...rows];
     this.draw();
   }
 
@@ -51,12 +66,12 @@ export class DataTable {
   }
 
   searchField() {
-    const input = h("input", { type: "search", name: "search", placeholder: this.words.search, autocomplete: "off" });
+    const input = h("input", { type: "search", name: "search", autocomplete: "off" });
     input.addEventListener("input", () => {
       this.query = folded(input.value.trim());
       this.draw();
     });
-    return h("label", { class: "search" }, spoken(this.words.search), input);
+    return h("label", { class: "field search" }, h("span", { class: "label" }, this.words.search), input);
   }
 
   /** The first click puts the largest amount on top, the next one turns the order round. */
@@ -100,9 +115,9 @@ export class DataTable {
   }
 
   drawRow(row) {
-    const key = String(this.keyOf(row));
+    const key = this.keyOf(row);
     const text = JSON.stringify(row);
-    const before = this.drawn.get(this.keyOf(row));
+    const before = this.drawn.get(key);
     if (before?.text === text) return before;
     const cells = this.columns.map((column, index) => {
       const properties = { class: column.kind, "data-column": column.id };
@@ -110,10 +125,7 @@ export class DataTable {
         ? h("th", { scope: "row", ...properties }, column.cell(row))
         : h("td", properties, column.cell(row));
     });
-    // Highlighted is what is new or counts more calls; not a share that moved because of another row.
-    const isChanged = this.drawn.size > 0 && before?.requests !== (row.requests ?? null);
-    const element = h("tr", { "data-key": key, class: isChanged ? "changed" : null }, ...cells);
-    return { text, requests: row.requests ?? null, element };
+    return { text, element: h("tr", { "data-key": key, class: this.changed.has(key) ? "changed" : null }, ...cells) };
   }
 
   drawTotals(rows) {

@@ -30,6 +30,8 @@ export class TabBar {
     this.buttons = new Map(tabs.map((tab) => [tab.id, this.button(tab, words[tab.word])]));
     this.element = h("div", { role: "tablist", class: "tabs", "aria-label": words.tabsLabel }, ...this.buttons.values());
     this.element.addEventListener("keydown", (event) => this.key(event));
+    // A narrow row shows some of the tabs only, and has no width at all before the styles are there.
+    new ResizeObserver(() => this.reveal()).observe(this.element);
     this.panel = h("div", { role: "tabpanel", id: "panel", class: "panel", tabindex: "0" });
   }
 
@@ -44,9 +46,17 @@ export class TabBar {
       button.setAttribute("aria-selected", String(isSelected));
       // One stop for the Tab key; the arrows move between the tabs.
       button.tabIndex = isSelected ? 0 : -1;
-      if (isSelected) scrollIntoRow(this.element, button);
     }
+    this.selected = this.buttons.get(selected.id);
+    this.reveal();
     this.panel.setAttribute("aria-labelledby", `tab-${selected.id}`);
+  }
+
+  /** Sideways only: `scrollIntoView` would move the page around the component as well. */
+  reveal() {
+    if (!this.selected) return;
+    const [row, tab] = [this.element.getBoundingClientRect(), this.selected.getBoundingClientRect()];
+    this.element.scrollLeft += Math.min(0, tab.left - row.left) + Math.max(0, tab.right - row.right);
   }
 
   key(event) {
@@ -60,9 +70,3 @@ export class TabBar {
   }
 }
 
-/** Sideways only: `scrollIntoView` would move the page around the component as well. */
-function scrollIntoRow(row, button) {
-  const [outer, inner] = [row.getBoundingClientRect(), button.getBoundingClientRect()];
-  if (inner.left < outer.left) row.scrollLeft -= outer.left - inner.left;
-  else if (inner.right > outer.right) row.scrollLeft += inner.right - outer.right;
-}

@@ -1,4 +1,4 @@
-// The tools above a tab: its period, its filters, its exports, and printing.
+// The tools above a tab: its period, its filters, its search and its exports.
 
 import { h } from "./dom.js";
 import { isPeriod, PERIODS, periodOf } from "./periods.js";
@@ -6,7 +6,7 @@ import { isPeriod, PERIODS, periodOf } from "./periods.js";
 const FORMATS = ["csv", "xlsx", "json"];
 
 export class Toolbar {
-  /** `told`: `changed(part of the state)`, `print()` and `failed(text)`. */
+  /** `told`: `changed(part of the state)` and `failed(text)`. */
   constructor(context, told) {
     const { words } = context;
     this.context = context;
@@ -30,14 +30,13 @@ export class Toolbar {
     this.links = new Map(FORMATS.map((format) => [format, this.exportLink(format)]));
     this.exports = h("div", { class: "exports", role: "group", "aria-label": words.exportLabel });
     this.exports.append(h("span", { class: "label", "aria-hidden": "true" }, words.exportLabel), ...this.links.values());
-    const print = h("button", { type: "button", class: "button", "data-action": "print", onclick: told.print }, words.print);
+    this.search = h("div", { class: "search-slot" });
 
     this.element = h("div", { class: "toolbar" },
-      this.periodField, ...this.dayFields, this.userField, this.modelField,
-      h("div", { class: "actions" }, this.exports, print), this.wrong);
+      this.periodField, ...this.dayFields, this.userField, this.modelField, this.search, this.exports, this.wrong);
   }
 
-  show(tab, state) {
+  show(tab, state, view) {
     this.tab = tab;
     this.state = state;
     this.period.value = state.period;
@@ -48,6 +47,8 @@ export class Toolbar {
     for (const dayField of this.dayFields) dayField.hidden = !tab.asksPeriod || state.period !== "custom";
     this.userField.hidden = !tab.filters || this.context.me.kind === "employee";
     this.modelField.hidden = !tab.filters;
+    this.search.replaceChildren(...(view.search ? [view.search] : []));
+    this.element.hidden = !tab.asksPeriod && !tab.exports && !view.search;
     this.exports.hidden = !tab.exports;
     if (tab.exports) for (const [format, link] of this.links) link.href = this.exportAddress(format);
   }

@@ -2,6 +2,8 @@
 
 const english = {
   locale: "en-GB",
+  // As in the rest of the trade: 4M, not the British 4m.
+  numberLocale: "en-US",
   title: "Usage",
   myTitle: "My usage",
   unknown: "unknown",
@@ -70,7 +72,7 @@ const english = {
   lastMonthWas: (amount) => `Last month: ${amount}`,
   limit: "Monthly limit",
   noLimit: "No limit is set",
-  usedOf: (share, limit) => `${share} used of ${limit}`,
+  usedOf: (limit) => `used of ${limit}`,
   requestsAndTokens: (requests, tokens) => `${requests} requests · ${tokens} tokens`,
   moreThanLastMonth: (share, day) => `${share} more than last month up to ${day}`,
   lessThanLastMonth: (share, day) => `${share} less than last month up to ${day}`,
@@ -148,6 +150,7 @@ const english = {
 
 const polish = {
   locale: "pl-PL",
+  numberLocale: "pl-PL",
   title: "Zużycie",
   myTitle: "Moje zużycie",
   unknown: "nieznane",
@@ -216,7 +219,7 @@ const polish = {
   lastMonthWas: (amount) => `Poprzedni miesiąc: ${amount}`,
   limit: "Limit miesięczny",
   noLimit: "Limit nie jest ustawiony",
-  usedOf: (share, limit) => `Wykorzystano ${share} z ${limit}`,
+  usedOf: (limit) => `wykorzystano z ${limit}`,
   requestsAndTokens: (requests, tokens) => `Zapytania: ${requests} · tokeny: ${tokens}`,
   moreThanLastMonth: (share, day) => `O ${share} więcej niż w poprzednim miesiącu do ${day}`,
   lessThanLastMonth: (share, day) => `O ${share} mniej niż w poprzednim miesiącu do ${day}`,
