@@ -10,9 +10,10 @@ export class Format {
     this.amounts = new Money(numberLocale, me.currency);
     this.integers = new Intl.NumberFormat(numberLocale, { useGrouping: "always" });
     this.compact = new Intl.NumberFormat(numberLocale, { notation: "compact", maximumFractionDigits: 1 });
-    this.shares = new Intl.NumberFormat(numberLocale, { style: "percent", maximumFractionDigits: 1 });
+    this.shares = new Intl.NumberFormat(numberLocale, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
     const timeZone = me.organisation.time_zone;
-    this.instants = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium", timeZone });
+    this.minutes = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short", timeZone });
+    this.seconds = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium", timeZone });
     this.clock = new Intl.DateTimeFormat(locale, { timeStyle: "short", timeZone });
     // A day is a date without a zone; reading and writing it in UTC keeps it one.
     this.longDays = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeZone: "UTC" });
@@ -58,11 +59,13 @@ export class Format {
   }
 
   instant(text) {
-    return text ? h("time", { datetime: text }, this.instantText(text)) : this.unknown();
+    return text
+      ? h("time", { datetime: text, title: this.seconds.format(new Date(text)) }, this.instantText(text))
+      : this.unknown();
   }
 
   instantText(text) {
-    return this.instants.format(new Date(text));
+    return this.minutes.format(new Date(text));
   }
 
   clockText(date) {
