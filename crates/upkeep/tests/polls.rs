@@ -249,3 +249,18 @@ async fn a_poll_that_reaches_nobody_is_recorded_with_its_reason() {
     assert_eq!(poll.key_usage_pico_usd, None);
     assert!(poll.error.unwrap().contains("cannot reach OpenRouter"));
 }
+
+#[tokio::test]
+async fn prices_are_asked_for_when_they_are_an_hour_old() {
+    let office = Office::new().await;
+    let asked =
+        || office.simulator.requests().iter().filter(|request| request.path.ends_with("/models")).count();
+    for (minutes, questions) in [(0, 1), (0, 1), (59, 1), (2, 2)] {
+        office.advance(SignedDuration::from_mins(minutes));
+        office.upkeep.refresh_prices().await.unwrap();
+        assert_eq!(asked(), questions, "after {minutes} minutes");
+    }
+    let list = office.ledger.reader().price_list().await.unwrap().unwrap();
+    let small = list.prices.iter().find(|price| price.model == "example/small-model").unwrap();
+    assert!(small.prompt_usd.is_some() && small.context_length.is_some(), "{small:?}");
+}

@@ -11,6 +11,9 @@ use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
 use openrouter_sim::{DEFAULT_KEY, DEFAULT_MANAGEMENT_KEY, Options, Simulator};
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::callers::{chat, question};
@@ -52,11 +55,14 @@ const SHORT: &str = "canary-sh0rt";
 /// A secret with a blank.
 const BLANK: &str = "canary with blanks 31f0";
 
+/// A session of Open `WebUI`.
+const SESSION: &str = "canary-session-of-an-admin-1b8e";
+
 /// The name of an employee.
 const NAME: &str = "Canary Nowak\u{f3}wna";
 
 /// Everything that no log may show, whatever its level.
-pub(crate) const CANARIES: [&str; 14] = [
+pub(crate) const CANARIES: [&str; 15] = [
     DEFAULT_KEY,
     DEFAULT_MANAGEMENT_KEY,
     TYPED_KEY,
@@ -71,6 +77,7 @@ pub(crate) const CANARIES: [&str; 14] = [
     EMAIL,
     NAME,
     JWT_SECRET,
+    SESSION,
 ];
 
 /// The secrets that the logs in `folder` tell, with the line of each first telling.
@@ -161,7 +168,11 @@ pub(crate) async fn in_logs_and_files(trial: Trial) -> Outcome {
     let mut counts = Counts::default();
     let options = Options { keys: vec![DEFAULT_KEY.to_owned(), TYPED_KEY.to_owned()], ..Options::default() };
     let simulator = Simulator::start(options).await.unwrap();
-    let setup = Setup::new(&trial, &simulator);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let open_webui = format!("http://{}", listener.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(sessions(listener));
+    let setup = Setup::new(&trial, &simulator).with("OPENWEBUI_URL", open_webui);
     let rounds = trial.depth(120, 3_000);
     let mut dice = trial.dice();
 
@@ -320,14 +331,45 @@ fn broken_form(sidecar: &Sidecar, dice: &mut Dice) -> reqwest::RequestBuilder {
 }
 
 fn usage(sidecar: &Sidecar, dice: &mut Dice) -> reqwest::RequestBuilder {
-    let paths = ["/metrics", "/health", "/api/v1/usage-tracking/my-organization/usage-by-user", "/usage/"];
+    let paths = [
+        "/metrics",
+        "/health",
+        "/api/v1/usage-tracking/my-organization/usage-by-user",
+        "/api/v1/usage/by-user",
+        "/api/v1/usage/me/calls",
+        "/api/v1/usage/nothing",
+        "/usage/",
+    ];
     let path = *dice.pick(&paths);
-    let secret = *dice.pick(&[MISPLACED, TOKEN, WRONG_KEY]);
+    let secret = *dice.pick(&[MISPLACED, TOKEN, WRONG_KEY, SESSION]);
     let request = client().get(format!("http://{}{path}?token={secret}", sidecar.usage));
     if dice.roll(2) == 0 {
         request.bearer_auth(secret)
     } else {
         request.header("cookie", format!("token={secret}"))
+    }
+}
+
+/// An Open `WebUI` that knows one session, and is down for one in eight who ask.
+async fn sessions(listener: TcpListener) {
+    let account = json!({ "id": "anna", "name": NAME, "email": EMAIL, "role": "admin" }).to_string();
+    for number in 0_u64.. {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        if number % 8 == 7 {
+            continue;
+        }
+        let mut asked = Vec::new();
+        while memchr::memmem::find(&asked, b"\r\n\r\n").is_none() {
+            if connection.read_buf(&mut asked).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+        let is_known = memchr::memmem::find(&asked, SESSION.as_bytes()).is_some();
+        let (status, body) = if is_known { ("200 OK", account.as_str()) } else { ("401 Unauthorized", "{}") };
+        let head = format!("HTTP/1.1 {status}\r\nContent-Type: application/json\r\nConnection: close\r\n");
+        let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+        // Who does not wait for it does not want it.
+        let _ = connection.write_all(answer.as_bytes()).await;
     }
 }
 
