@@ -90,9 +90,9 @@ pub const DECLARED: &[Declared] = &[
     },
     Declared {
         name: "FRAME_ANCESTORS",
-        default: Some("'self'"),
+        default: Some("self"),
         secret: false,
-        doc: "Which sites may show the page in a frame: `'self'`, `'none'`, or addresses such as \
+        doc: "Which sites may show the page in a frame: `self`, `none`, or addresses such as \
               `https://chat.example.com`, separated by blanks.",
     },
     Declared {

@@ -310,22 +310,23 @@ fn rate(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
-/// It becomes part of a header; a `;` or `,` would begin another rule.
+/// It becomes part of a header; a `;` or `,` would begin another rule. An `.env` file loses the quotes around `self`.
 fn frame_ancestors(text: &str) -> Result<http::HeaderValue, &'static str> {
     const RULE: &str =
-        "must be 'self', 'none' or addresses such as https://chat.example.com, separated by blanks";
-    let is_source = |source: &str| {
-        matches!(source, "'self'" | "'none'")
-            || source.split_once("://").is_some_and(|(scheme, host)| {
-                matches!(scheme, "http" | "https")
-                    && !host.is_empty()
-                    && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:*[]".contains(&byte))
-            })
+        "must be `self`, `none` or addresses such as https://chat.example.com, separated by blanks";
+    let source = |source: &str| match source.trim_matches('\'') {
+        word @ ("self" | "none") => Some(format!("'{word}'")),
+        _ => is_origin(source).then(|| source.to_owned()),
     };
-    if !text.split_ascii_whitespace().all(is_source) {
-        return Err(RULE);
-    }
-    http::HeaderValue::from_str(text).map_err(|_| RULE)
+    let sources: Option<Vec<String>> = text.split_ascii_whitespace().map(source).collect();
+    sources.and_then(|sources| http::HeaderValue::from_str(&sources.join(" ")).ok()).ok_or(RULE)
+}
+
+fn is_origin(text: &str) -> bool {
+    let part_of_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:*[]".contains(&byte);
+    text.split_once("://").is_some_and(|(scheme, host)| {
+        matches!(scheme, "http" | "https") && !host.is_empty() && host.bytes().all(part_of_host)
+    })
 }
 
 fn log_format(text: &str) -> Result<LogFormat, &'static str> {
