@@ -141,8 +141,6 @@ pub(crate) struct UserModelUsage {
 /// Today and the months.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Overview {
-    #[schema(value_type = String, format = DateTime)]
-    now: Timestamp,
     today: PeriodSums,
     this_month: PeriodSums,
     last_month: PeriodSums,
@@ -308,7 +306,6 @@ pub(crate) async fn overview(State(api): Api, Extension(view): Extension<View>) 
     let of = |period: Period, usage: &Usage| PeriodSums { period, sums: view.sums(usage) };
     let unsettled = api.options.ledger.reader().unsettled(view.own.as_deref()).await?;
     Ok(Json(Overview {
-        now,
         projected_charge: projected(&api, today, now, &this_month),
         limit: view.own.is_none().then(|| limit(&api, &this_month)).flatten(),
         today: of(periods[0], &today_usage),
@@ -324,12 +321,14 @@ async fn whole(api: &UsageApi, view: &View, period: Period) -> Result<Usage, Api
     Ok(usage.into_iter().next().unwrap_or_else(nothing))
 }
 
-/// This month's charge, spread over the whole month at the pace so far.
+/// This month's charge, spread over the whole month at the pace so far; by the minute, so that an answer stays the same for
+/// a while.
 fn projected(api: &UsageApi, today: Date, now: Timestamp, this_month: &Usage) -> Option<Money> {
     let zone = &api.options.ledger.organisation().zone;
     let (begins, _) = zone.bounds_of(today.first_of_month()).ok()?;
     let (_, ends) = zone.bounds_of(today.last_of_month()).ok()?;
-    let (elapsed, whole) = (now.as_second() - begins.as_second(), ends.as_second() - begins.as_second());
+    let minutes = |until: Timestamp| (until.as_second() - begins.as_second()) / 60;
+    let (elapsed, whole) = (minutes(now), minutes(ends));
     let used = PicoUsd::new(this_month.charge_pico_usd);
     let pace = (this_month.requests > 0).then(|| used.at_this_pace(elapsed, whole));
     pace.flatten().map(Money)
