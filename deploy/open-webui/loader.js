@@ -94,8 +94,9 @@
     const icon = entry.querySelector("svg");
     if (icon) draw(icon);
     entry.addEventListener("click", () => show(entry, content, strip));
-    // At the very end: Open WebUI's framework moves and removes its own tabs by their neighbours.
-    list.append(entry);
+    // After the last tab and its comments: Open WebUI's framework finds its own by their neighbours.
+    const last = [...list.children].findLast((child) => child.matches('[role="tab"]'));
+    list.insertBefore(entry, last?.nextElementSibling ?? null);
   }
 
   function show(entry, content, strip) {
