@@ -65,6 +65,7 @@ export class Dashboard {
   }
 
   open() {
+    this.isOpen = true;
     document.addEventListener("visibilitychange", this.followVisibility);
     this.timer = setInterval(() => this.check(), CHECK_EVERY_MS);
     this.live.start();
@@ -72,6 +73,7 @@ export class Dashboard {
   }
 
   close() {
+    this.isOpen = false;
     document.removeEventListener("visibilitychange", this.followVisibility);
     clearInterval(this.timer);
     clearTimeout(this.refreshTimer);
@@ -191,6 +193,7 @@ export class Dashboard {
    * one's.
    */
   failed(error) {
+    if (!this.isOpen) return;
     this.bar.panel.removeAttribute("aria-busy");
     this.bar.panel.classList.remove("waiting");
     if (!(error instanceof ApiError)) console.error(error);
@@ -249,6 +252,7 @@ export class Dashboard {
     const { api, me } = this.context;
     try {
       const now = await api.get("me");
+      if (!this.isOpen) return;
       if (now.kind !== me.kind || now.user?.user_id !== me.user?.user_id) return this.told.restart();
       if (now.today !== me.today) this.nextDay(now.today);
       else this.refresh();

@@ -8,6 +8,7 @@ import { DataTable } from "./table.js";
 const AROUND = `
   @media screen { .mai-usage-report { display: none !important } }
   @media print {
+    @page { margin: 16mm }
     html, body { height: auto !important; overflow: visible !important; background: none !important }
     body > :not(.mai-usage-report) { display: none !important }
   }`;
@@ -90,6 +91,7 @@ function listing({ format, columns }, title, first, rows) {
     columns: [first, ...columns.sums],
     keyOf: (row) => row.user_id ?? row.model ?? row.day,
     hasSearch: false,
+    sorts: false,
   });
   table.showAll();
   table.show(rows);

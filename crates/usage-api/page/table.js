@@ -12,12 +12,13 @@ const FIRST_ROWS = 200;
  * adds it up.
  */
 export class DataTable {
-  constructor(format, { id, title, columns, keyOf, sortedBy, hasSearch = true }) {
+  constructor(format, { id, title, columns, keyOf, sortedBy, hasSearch = true, sorts = true }) {
     this.format = format;
     this.words = format.words;
     this.id = id;
     this.columns = columns;
     this.keyOf = keyOf;
+    this.sorts = sorts;
     /** `null` keeps the order of the API. */
     this.sort = sortedBy ?? null;
     this.query = "";
@@ -76,13 +77,15 @@ export class DataTable {
   }
 
   header(column) {
+    const properties = { scope: "col", class: column.kind, "data-column": column.id };
+    if (!this.sorts) return h("th", properties, column.title);
     const button = h("button", { type: "button", class: "sort", onclick: () => this.sortBy(column) });
     button.append(
       spoken(`${this.words.sortHint} `),
       column.title,
       h("span", { class: "arrow", "aria-hidden": "true" }),
     );
-    return h("th", { scope: "col", class: column.kind, "data-column": column.id }, button);
+    return h("th", properties, button);
   }
 
   searchField() {
@@ -105,6 +108,7 @@ export class DataTable {
   }
 
   showSort() {
+    if (!this.sorts) return;
     for (const [id, header] of this.headers) {
       header.setAttribute("aria-sort", this.sort?.column === id ? this.sort.direction : "none");
     }
