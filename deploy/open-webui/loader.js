@@ -1,9 +1,9 @@
 // Adds the usage page to the Settings dialog of a stock Open WebUI.
 //
-// Mounted over Open WebUI's own empty `static/loader.js`, which every page of it loads. Works where the reverse proxy
-// sends /usage/ and /api/v1/usage/ of the same origin to the sidecar. It holds on to roles and ids, not to styles; where
-// the dialog does not look as expected, or the sidecar does not answer, Open WebUI stays as it is.
-// Read against Open WebUI 0.6.18 and 0.12.4.
+// Mounted over Open WebUI's own empty `static/loader.js`, which every page of it loads. Works where the
+// reverse proxy sends /usage/ and /api/v1/usage/ of the same origin to the sidecar. It holds on to roles and
+// ids, not to styles; where the dialog does not look as expected, or the sidecar does not answer, Open WebUI
+// stays as it is. Read against Open WebUI 0.6.18 and 0.12.4.
 (() => {
   "use strict";
 
@@ -57,7 +57,9 @@
     const example = strip?.querySelector('[role="tab"][aria-controls^="tab-"][aria-selected="false"]');
     const list = example?.closest('[role="tablist"]');
     const content = strip?.nextElementSibling;
-    return list && strip.contains(list) && content instanceof HTMLElement ? { strip, example, list, content } : null;
+    return list && strip.contains(list) && content instanceof HTMLElement
+      ? { strip, example, list, content }
+      : null;
   }
 
   function isComponentThere() {
@@ -94,8 +96,9 @@
     const icon = entry.querySelector("svg");
     if (icon) draw(icon);
     entry.addEventListener("click", () => show(entry, content, strip));
-    // At the very end: Open WebUI's framework moves and removes its own tabs by their neighbours.
-    list.append(entry);
+    // After the last tab and its comments: Open WebUI's framework finds its own by their neighbours.
+    const last = [...list.children].findLast((child) => child.matches('[role="tab"]'));
+    list.insertBefore(entry, last?.nextElementSibling ?? null);
   }
 
   function show(entry, content, strip) {
@@ -142,7 +145,10 @@
     closing?.undo();
   }
 
-  /** Exchanges the looks of the two tabs; what it returns gives them back, as far as Open WebUI left them alone. */
+  /**
+   * Exchanges the looks of the two tabs; what it returns gives them back, as far as Open WebUI left them
+   * alone.
+   */
   function mark(entry, selected) {
     entry.setAttribute("aria-selected", "true");
     if (!selected) return () => entry.setAttribute("aria-selected", "false");
@@ -154,7 +160,9 @@
       entry.setAttribute("aria-selected", "false");
       if (selected.className !== plain) return;
       selected.className = chosen;
-      const isReplaced = document.querySelector('#settings-tabs-container [role="tab"][aria-selected="true"]');
+      const isReplaced = document.querySelector(
+        '#settings-tabs-container [role="tab"][aria-selected="true"]',
+      );
       if (!isReplaced) selected.setAttribute("aria-selected", "true");
     };
   }
@@ -177,7 +185,10 @@
     return () => watcher.disconnect();
   }
 
-  /** Open WebUI keeps its session in a cookie and in its storage; a browser may have lost or refused the cookie. */
+  /**
+   * Open WebUI keeps its session in a cookie and in its storage; a browser may have lost or refused the
+   * cookie.
+   */
   async function cookieOrToken() {
     try {
       const { status } = await fetch(WHO_AM_I);
@@ -199,7 +210,13 @@
 
   function draw(icon) {
     const path = document.createElementNS(SVG, "path");
-    const drawing = { d: ICON, fill: "none", stroke: "currentColor", "stroke-width": 2, "stroke-linecap": "round" };
+    const drawing = {
+      d: ICON,
+      fill: "none",
+      stroke: "currentColor",
+      "stroke-width": 2,
+      "stroke-linecap": "round",
+    };
     for (const [key, value] of Object.entries(drawing)) path.setAttribute(key, value);
     icon.setAttribute("viewBox", "0 0 24 24");
     icon.replaceChildren(path);

@@ -35,7 +35,11 @@ export class Api {
   async events(lastId, signal) {
     const headers = { Accept: "text/event-stream" };
     if (lastId !== null) headers["Last-Event-ID"] = String(lastId);
-    const response = await this.fetch(this.address(`${this.scope}events`), { headers, signal, cache: "no-store" });
+    const response = await this.fetch(this.address(`${this.scope}events`), {
+      headers,
+      signal,
+      cache: "no-store",
+    });
     if (!isOfType(response, "text/event-stream")) throw new ApiError(0, "no event stream");
     return response.body;
   }
@@ -47,7 +51,8 @@ export class Api {
   }
 
   async json(address, signal) {
-    // `no-cache` asks with If-None-Match, so that what has not changed is a 304 and comes from the browser's cache.
+    // `no-cache` asks with If-None-Match, so that what has not changed is a 304 and comes from the browser's
+    // cache.
     const response = await this.fetch(address, { signal, cache: "no-cache" });
     // A reverse proxy without the route to the sidecar answers 200 with the page of the chat application.
     if (!isOfType(response, "application/json")) throw new ApiError(0, "no JSON");

@@ -8,13 +8,20 @@ const PAGE_ROWS = 50;
 
 export function calls(context, question) {
   const { words, columns, me } = context;
-  const kindOf = (row) => (row.kind === "call" ? null : words.kinds[row.kind] ?? row.kind);
-  const model = columns.text("model", words.model, (row) => row.model, (row) => {
-    const badge = kindOf(row) && h("span", { class: "badge" }, kindOf(row));
-    const asked = row.model_asked && row.model_asked !== row.model;
-    const askedNote = asked ? h("span", { class: "muted small" }, `${words.modelAsked} `, name(row.model_asked)) : null;
-    return h("span", { class: "user" }, name(row.model), badge, askedNote);
-  });
+  const kindOf = (row) => (row.kind === "call" ? null : (words.kinds[row.kind] ?? row.kind));
+  const model = columns.text(
+    "model",
+    words.model,
+    (row) => row.model,
+    (row) => {
+      const badge = kindOf(row) && h("span", { class: "badge" }, kindOf(row));
+      const asked = row.model_asked && row.model_asked !== row.model;
+      const askedNote = asked
+        ? h("span", { class: "muted small" }, `${words.modelAsked} `, name(row.model_asked))
+        : null;
+      return h("span", { class: "user" }, name(row.model), badge, askedNote);
+    },
+  );
   return pages(context, {
     id: "calls",
     title: words.calls,
@@ -22,8 +29,11 @@ export function calls(context, question) {
     columns: [
       columns.time("at", words.time),
       ...(me.kind === "employee" ? [] : [columns.user]),
-      model, ...columns.amounts, ...columns.tokens,
-      columns.number("reasoning_tokens", words.reasoningTokens), columns.number("cached_tokens", words.cachedTokens),
+      model,
+      ...columns.amounts,
+      ...columns.tokens,
+      columns.number("reasoning_tokens", words.reasoningTokens),
+      columns.number("cached_tokens", words.cachedTokens),
       columns.provider,
       columns.text("cost_source", words.costSource, (row) => row.cost_source ?? null),
       columns.text("generation_id", words.generation, (row) => row.generation_id ?? null),
@@ -63,13 +73,17 @@ export function awaiting(context) {
 }
 
 /**
- * `show` takes the newest page anew and keeps what was loaded below it. With `dropsMissing` it starts again from that
- * page alone: a call that got its cost leaves the list, wherever it stood.
+ * `show` takes the newest page anew and keeps what was loaded below it. With `dropsMissing` it starts again
+ * from that page alone: a call that got its cost leaves the list, wherever it stood.
  */
 function pages(context, { id, title, keyOf, columns, ask, dropsMissing = false }) {
   const { words } = context;
   const table = new DataTable(context.format, { id, title, keyOf, columns });
-  const button = h("button", { type: "button", class: "button more", "data-action": "more", onclick: more }, words.more);
+  const button = h(
+    "button",
+    { type: "button", class: "button more", "data-action": "more", onclick: more },
+    words.more,
+  );
   button.hidden = true;
   let next = null;
 

@@ -1,5 +1,5 @@
-// Charts as SVG, drawn anew at the width they have. The heights are floats; every amount that is read comes from the
-// exact text, and each chart stands beside a table with the same numbers.
+// Charts as SVG, drawn anew at the width they have. The heights are floats; every amount that is read comes
+// from the exact text, and each chart stands beside a table with the same numbers.
 
 import { h, svg } from "./dom.js";
 import { compareAmounts, permille, sumText } from "./money.js";
@@ -27,8 +27,9 @@ export function chartElement(draw) {
 }
 
 /**
- * What a month adds up to, day by day. `curve`: `{days, today, charges, lastMonth, projected, limit}`: `days` all days of
- * the month; `charges` the running totals up to today; `lastMonth` the running totals of the days before.
+ * What a month adds up to, day by day. `curve`: all `days` of the month and which of them is `today`; the
+ * `charges` of the days up to today and their running totals `soFar`; the running totals of `lastMonth`;
+ * `projected` and `limit` or null.
  */
 export function costCurve(width, curve, format) {
   const { amounts, words } = format;
@@ -40,23 +41,58 @@ export function costCurve(width, curve, format) {
   const area = plotArea(width, Math.max(highest, limit ?? 0), amounts);
   const x = (index) => area.left + ((index + 0.5) * area.width) / curve.days.length;
 
-  const chart = frame(width, area, words.curveLabel(
-    format.moneyText(curve.soFar.at(-1) ?? "0"), format.shortDayText(curve.today), format.moneyText(curve.projected)));
+  const chart = frame(
+    width,
+    area,
+    words.curveLabel(
+      format.moneyText(curve.soFar.at(-1) ?? "0"),
+      format.shortDayText(curve.today),
+      format.moneyText(curve.projected),
+    ),
+  );
   chart.append(...dayLabels(curve.days, x, area, format));
-  if (limit !== null) chart.append(line("limit", [[area.left, area.y(limit)], [area.right, area.y(limit)]]));
-  chart.append(line("before", before.slice(0, curve.days.length).map((value, index) => [x(index), area.y(value)])));
+  if (limit !== null)
+    chart.append(
+      line("limit", [
+        [area.left, area.y(limit)],
+        [area.right, area.y(limit)],
+      ]),
+    );
+  chart.append(
+    line(
+      "before",
+      before.slice(0, curve.days.length).map((value, index) => [x(index), area.y(value)]),
+    ),
+  );
   const points = now.map((value, index) => [x(index), area.y(value)]);
   if (points.length > 0) {
     const [last] = points.slice(-1);
     chart.append(
-      svg("path", { class: "area", d: `${pathOf(points)}L${last[0]},${area.bottom}L${points[0][0]},${area.bottom}Z` }),
-      line("now", points));
-    if (projected !== null) chart.append(line("projection", [last, [x(curve.days.length - 1), area.y(projected)]]));
+      svg("path", {
+        class: "area",
+        d: `${pathOf(points)}L${last[0]},${area.bottom}L${points[0][0]},${area.bottom}Z`,
+      }),
+      line("now", points),
+    );
+    if (projected !== null)
+      chart.append(line("projection", [last, [x(curve.days.length - 1), area.y(projected)]]));
     chart.append(svg("circle", { class: "now-dot", cx: last[0], cy: last[1], r: 4 }));
   }
   const step = area.width / curve.days.length;
-  chart.append(...now.map((_, index) => hotspot(x(index), step, area, words.pointTitle(
-    format.dayText(curve.days[index]), format.moneyText(curve.charges[index]), format.moneyText(curve.soFar[index])))));
+  chart.append(
+    ...now.map((_, index) =>
+      hotspot(
+        x(index),
+        step,
+        area,
+        words.pointTitle(
+          format.dayText(curve.days[index]),
+          format.moneyText(curve.charges[index]),
+          format.moneyText(curve.soFar[index]),
+        ),
+      ),
+    ),
+  );
   return chart;
 }
 
@@ -74,16 +110,33 @@ export function dayBars(width, days, format) {
   const area = plotArea(width, Math.max(0, ...values), amounts);
   const step = area.width / groups.length;
   const x = (index) => area.left + (index + 0.5) * step;
-  const chart = frame(width, area, words.barsLabel(format.dayText(days[0].day), format.dayText(days.at(-1).day)));
-  chart.append(...dayLabels(groups.map(({ day }) => day), x, area, format));
+  const chart = frame(
+    width,
+    area,
+    words.barsLabel(format.dayText(days[0].day), format.dayText(days.at(-1).day)),
+  );
+  chart.append(
+    ...dayLabels(
+      groups.map(({ day }) => day),
+      x,
+      area,
+      format,
+    ),
+  );
   const thickness = Math.min(28, step * 0.7);
   groups.forEach((group, index) => {
     const top = area.y(values[index]);
-    const bar = { x: x(index) - thickness / 2, y: top, width: thickness, height: Math.max(0, area.bottom - top) };
+    const bar = {
+      x: x(index) - thickness / 2,
+      y: top,
+      width: thickness,
+      height: Math.max(0, area.bottom - top),
+    };
     chart.append(svg("rect", { class: "bar", ...bar, rx: Math.min(2, thickness / 4) }));
-    const title = group.day === group.last
-      ? format.dayText(group.day)
-      : `${format.dayText(group.day)} – ${format.dayText(group.last)}`;
+    const title =
+      group.day === group.last
+        ? format.dayText(group.day)
+        : `${format.dayText(group.day)} – ${format.dayText(group.last)}`;
     chart.append(hotspot(x(index), step, area, words.barTitle(title, format.moneyText(group.charge))));
   });
   return chart;
@@ -103,7 +156,11 @@ function grouped(days, size) {
   const groups = [];
   for (let start = 0; start < days.length; start += size) {
     const group = days.slice(start, start + size);
-    groups.push({ day: group[0].day, last: group.at(-1).day, charge: sumText(group.map(({ charge }) => charge)) });
+    groups.push({
+      day: group[0].day,
+      last: group.at(-1).day,
+      charge: sumText(group.map(({ charge }) => charge)),
+    });
   }
   return groups;
 }
@@ -131,22 +188,36 @@ function roundStep(raw) {
 }
 
 function frame(width, area, label) {
-  const chart = svg("svg", { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": label });
+  const chart = svg("svg", {
+    width,
+    height: HEIGHT,
+    viewBox: `0 0 ${width} ${HEIGHT}`,
+    role: "img",
+    "aria-label": label,
+  });
   for (const { value, label: text } of area.ticks) {
     const y = area.y(value);
     chart.append(
       svg("line", { class: "grid", x1: area.left, x2: area.right, y1: y, y2: y }),
-      svg("text", { class: "tick", x: area.left - 8, y: y + 4, "text-anchor": "end" }, text));
+      svg("text", { class: "tick", x: area.left - 8, y: y + 4, "text-anchor": "end" }, text),
+    );
   }
   return chart;
 }
 
 function dayLabels(days, x, area, format) {
   const every = Math.max(1, Math.ceil((days.length * DAY_LABEL_WIDTH) / area.width));
-  return days.flatMap((day, index) => {
-    if (index % every !== 0) return [];
-    return svg("text", { class: "tick", x: x(index), y: HEIGHT - 6, "text-anchor": "middle" }, format.shortDayText(day));
-  });
+  const fits = (index) => index % every === 0 && x(index) + DAY_LABEL_WIDTH / 2 <= area.right + MARGIN.right;
+  return days
+    .map((day, index) => ({ day, index }))
+    .filter(({ index }) => fits(index))
+    .map(({ day, index }) =>
+      svg(
+        "text",
+        { class: "tick", x: x(index), y: HEIGHT - 6, "text-anchor": "middle" },
+        format.shortDayText(day),
+      ),
+    );
 }
 
 /** An invisible column over a day, which shows its numbers when pointed at. */

@@ -20,11 +20,21 @@ const CHECK_EVERY_MS = 60_000;
 const ANNOUNCE_EVERY_MS = 15_000;
 
 export class Dashboard {
-  /** `told`: `refused(status)` when the caller may not read any more, `restart()` when he is somebody else now. */
+  /**
+   * `told`: `refused(status)` when the caller may not read any more, `restart()` when he is somebody else
+   * now.
+   */
   constructor({ api, words, me, stylesheet, memory, told }) {
     api.scope = me.kind === "employee" ? "me/" : "";
     const format = new Format(words, me);
-    this.context = { api, words, me, format, goTo: (id) => this.goTo(id), failed: (error) => this.failed(error) };
+    this.context = {
+      api,
+      words,
+      me,
+      format,
+      goTo: (id) => this.goTo(id),
+      failed: (error) => this.failed(error),
+    };
     this.context.columns = columnsOf(this.context);
     this.stylesheet = stylesheet;
     this.memory = memory;
@@ -38,7 +48,8 @@ export class Dashboard {
 
     this.bar = new TabBar(this.tabs, words, (tab) => this.change({ tab: tab.id }));
     this.toolbar = new Toolbar(this.context, {
-      changed: (part) => this.change(part), failed: (text) => this.notify(text),
+      changed: (part) => this.change(part),
+      failed: (text) => this.notify(text),
     });
     this.notice = h("div", { class: "notice", role: "status" });
     this.announcer = h("div", { class: "spoken", role: "status", "data-announcer": true });
@@ -46,11 +57,15 @@ export class Dashboard {
     const body = [this.bar.element, this.toolbar.element, this.notice, this.bar.panel, this.announcer];
     this.element = h("div", { class: "dashboard" }, this.header(), ...body);
 
-    this.live = new Live(api, { told: (event) => this.event(event), changed: (isLive) => this.showLive(isLive) });
+    this.live = new Live(api, {
+      told: (event) => this.event(event),
+      changed: (isLive) => this.showLive(isLive),
+    });
     this.followVisibility = () => (document.hidden ? this.live.stop() : this.wake());
   }
 
   open() {
+    this.isOpen = true;
     document.addEventListener("visibilitychange", this.followVisibility);
     this.timer = setInterval(() => this.check(), CHECK_EVERY_MS);
     this.live.start();
@@ -58,6 +73,7 @@ export class Dashboard {
   }
 
   close() {
+    this.isOpen = false;
     document.removeEventListener("visibilitychange", this.followVisibility);
     clearInterval(this.timer);
     clearTimeout(this.refreshTimer);
@@ -68,10 +84,17 @@ export class Dashboard {
   header() {
     const { words, me } = this.context;
     const title = me.kind === "employee" ? words.myTitle : words.title;
-    const print = h("button", { type: "button", class: "button", "data-action": "print", onclick: () => this.print() }, words.print);
-    return h("header", { class: "header" },
+    const print = h(
+      "button",
+      { type: "button", class: "button", "data-action": "print", onclick: () => this.print() },
+      words.print,
+    );
+    return h(
+      "header",
+      { class: "header" },
       h("div", null, h("h1", null, title), h("p", { class: "muted" }, h("bdi", null, me.organisation.name))),
-      h("div", { class: "actions" }, this.livePill, print));
+      h("div", { class: "actions" }, this.livePill, print),
+    );
   }
 
   // What is chosen.
@@ -121,7 +144,8 @@ export class Dashboard {
     this.view = this.tab.view(this.context, this.question);
     this.toolbar.show(this.tab, this.state, this.view);
     this.bar.panel.classList.add("waiting");
-    if (this.bar.panel.childElementCount === 0) this.bar.panel.append(h("p", { class: "muted" }, this.context.words.loading));
+    if (this.bar.panel.childElementCount === 0)
+      this.bar.panel.append(h("p", { class: "muted" }, this.context.words.loading));
     this.refresh();
   }
 
@@ -150,7 +174,10 @@ export class Dashboard {
   }
 
   async load(view, signal) {
-    const [data] = await Promise.all([view.load(signal), this.tab.filters ? this.toolbar.loadFilters(signal) : null]);
+    const [data] = await Promise.all([
+      view.load(signal),
+      this.tab.filters ? this.toolbar.loadFilters(signal) : null,
+    ]);
     return data;
   }
 
@@ -161,8 +188,12 @@ export class Dashboard {
     this.notify("");
   }
 
-  /** Numbers of the shown tab are kept and said to be old; those of another question would be taken for this one's. */
+  /**
+   * Numbers of the shown tab are kept and said to be old; those of another question would be taken for this
+   * one's.
+   */
   failed(error) {
+    if (!this.isOpen) return;
     this.bar.panel.removeAttribute("aria-busy");
     this.bar.panel.classList.remove("waiting");
     if (!(error instanceof ApiError)) console.error(error);
@@ -171,11 +202,19 @@ export class Dashboard {
     const isShown = this.view.element.isConnected;
     if (isShown) this.bar.panel.classList.add("stale");
     else this.bar.panel.replaceChildren();
-    this.notify(isShown ? words.staleSince(format.clockText(this.refreshedAt)) : words.unavailable, () => this.refresh());
+    this.notify(isShown ? words.staleSince(format.clockText(this.refreshedAt)) : words.unavailable, () =>
+      this.refresh(),
+    );
   }
 
   notify(text, retry) {
-    const button = retry && h("button", { type: "button", class: "button", "data-action": "retry", onclick: retry }, this.context.words.retry);
+    const button =
+      retry &&
+      h(
+        "button",
+        { type: "button", class: "button", "data-action": "retry", onclick: retry },
+        this.context.words.retry,
+      );
     this.notice.replaceChildren(...(text ? [h("span", null, text), button].filter(Boolean) : []));
   }
 
@@ -195,8 +234,10 @@ export class Dashboard {
     this.announcer.textContent = words.newCall(model, format.moneyText(charge));
   }
 
+  /** A stream that ends may mean a session that ended, or a service that is gone: asking tells which. */
   showLive(isLive) {
     const { words } = this.context;
+    if (!isLive && this.livePill.dataset.live === "on") this.check();
     this.livePill.dataset.live = isLive ? "on" : "off";
     this.livePill.textContent = isLive ? words.live : words.reconnecting;
   }
@@ -211,6 +252,7 @@ export class Dashboard {
     const { api, me } = this.context;
     try {
       const now = await api.get("me");
+      if (!this.isOpen) return;
       if (now.kind !== me.kind || now.user?.user_id !== me.user?.user_id) return this.told.restart();
       if (now.today !== me.today) this.nextDay(now.today);
       else this.refresh();

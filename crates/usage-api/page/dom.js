@@ -2,7 +2,9 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** An HTML element. `properties`: attributes, or listeners under `onclick` and the like; null leaves one out. */
+/**
+ * An HTML element. `properties`: attributes, or listeners under `onclick` and the like; null leaves one out.
+ */
 export function h(tag, properties, ...children) {
   return fill(document.createElement(tag), properties, children);
 }
@@ -17,7 +19,9 @@ export function spoken(text) {
   return h("span", { class: "spoken" }, text);
 }
 
-/** A name that others chose: isolated, so that right-to-left letters do not turn their surroundings around. */
+/**
+ * A name that others chose: isolated, so that right-to-left letters do not turn their surroundings around.
+ */
 export function name(text, properties = {}) {
   return h("bdi", { dir: "auto", class: "name", title: text, ...properties }, text);
 }

@@ -1,4 +1,5 @@
-// Values as elements: money, counts, days and instants in the reader's language and the organisation's time zone.
+// Values as elements: money, counts, days and instants in the reader's language and the organisation's time
+// zone.
 
 import { h, spoken } from "./dom.js";
 import { Money } from "./money.js";
@@ -10,7 +11,11 @@ export class Format {
     this.amounts = new Money(numberLocale, me.currency);
     this.integers = new Intl.NumberFormat(numberLocale, { useGrouping: "always" });
     this.compact = new Intl.NumberFormat(numberLocale, { notation: "compact", maximumFractionDigits: 1 });
-    this.shares = new Intl.NumberFormat(numberLocale, { style: "percent", minimumFractionDigits: 1, maximumFractionDigits: 1 });
+    this.shares = new Intl.NumberFormat(numberLocale, {
+      style: "percent",
+      minimumFractionDigits: 1,
+      maximumFractionDigits: 1,
+    });
     const timeZone = me.organisation.time_zone;
     this.minutes = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short", timeZone });
     this.seconds = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium", timeZone });
@@ -24,7 +29,12 @@ export class Format {
 
   /** Never known is not zero: a dash to the eye, a word to the ear. */
   unknown() {
-    return h("span", { class: "unknown" }, h("span", { "aria-hidden": "true" }, "–"), spoken(this.words.unknown));
+    return h(
+      "span",
+      { class: "unknown" },
+      h("span", { "aria-hidden": "true" }, "–"),
+      spoken(this.words.unknown),
+    );
   }
 
   /** Rounded for reading; `value` holds the API's exact dollars, the tooltip every digit of what is shown. */
@@ -79,6 +89,10 @@ export class Format {
 
   dayText(day) {
     return this.longDays.format(utc(day));
+  }
+
+  periodText({ from, to }) {
+    return this.longDays.formatRange(utc(from), utc(to));
   }
 
   shortDayText(day) {

@@ -1,4 +1,5 @@
-// The tabs that are one table of a period: days, users, models, users × models; and prices and the subscription.
+// The tabs that are one table of a period: days, users, models, users × models; and prices and the
+// subscription.
 
 import { chartElement, dayBars } from "./chart.js";
 import { shareColumn } from "./columns.js";
@@ -15,7 +16,8 @@ export function days(context, question) {
     id: "days",
     title: words.days,
     columns: [
-      columns.day, ...columns.sums,
+      columns.day,
+      ...columns.sums,
       ...(me.kind === "employee" ? [] : [columns.number("users", words.activeUsers, false)]),
       columns.time("last_activity_at", words.lastActivity),
     ],
@@ -45,7 +47,11 @@ export function users(context, question) {
     question,
     keyOf: ({ user_id }) => user_id,
     columns: (share) => [
-      columns.user, ...columns.amounts, share, ...columns.counts, columns.number("days", words.activeDays, false),
+      columns.user,
+      ...columns.amounts,
+      share,
+      ...columns.counts,
+      columns.number("days", words.activeDays, false),
       columns.time("last_activity_at", words.lastActivity),
     ],
   });
@@ -61,7 +67,12 @@ export function models(context, question) {
     question,
     keyOf: ({ model }) => model,
     columns: (share) => [
-      columns.model, ...columns.amounts, share, columns.provider, ...columns.counts, columns.number("days", words.activeDays, false),
+      columns.model,
+      ...columns.amounts,
+      share,
+      columns.provider,
+      ...columns.counts,
+      columns.number("days", words.activeDays, false),
       columns.time("last_activity_at", words.lastActivity),
     ],
   });
@@ -77,14 +88,23 @@ export function usersAndModels(context, question) {
     question,
     keyOf: ({ user_id, model }) => `${user_id} ${model}`,
     columns: (share) => [
-      columns.user, columns.model, ...columns.amounts, share, ...columns.counts, columns.time("last_activity_at", words.lastActivity),
+      columns.user,
+      columns.model,
+      ...columns.amounts,
+      share,
+      ...columns.counts,
+      columns.time("last_activity_at", words.lastActivity),
     ],
   });
 }
 
 function listing(context, { id, title, path, rowsOf, question, keyOf, columns }) {
   const table = new DataTable(context.format, {
-    id, title, keyOf, columns: columns(shareColumn(context)), sortedBy: { column: "charge", direction: "descending" },
+    id,
+    title,
+    keyOf,
+    columns: columns(shareColumn(context)),
+    sortedBy: { column: "charge", direction: "descending" },
   });
   return {
     element: table.element,

@@ -4,7 +4,9 @@
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 
-/** The server sends at least a comment every 15 s; longer silence is a connection that died without a word. */
+/**
+ * The server sends at least a comment every 15 s; longer silence is a connection that died without a word.
+ */
 const SILENCE_MS = 45_000;
 
 /** The longest event that is kept while its end has not come; a call is about 1 kB. */
@@ -37,7 +39,8 @@ export class Live {
       try {
         await this.follow(signal, () => (pauseMs = FIRST_PAUSE_MS));
       } catch {
-        // Whatever ended it, the answer is the same: try again. A session that ended shows in the next question.
+        // Whatever ended it, the answer is the same: try again. A session that ended shows in the next
+        // question.
       }
       if (signal.aborted) return;
       this.changed(false);
@@ -73,7 +76,9 @@ export class Live {
   }
 }
 
-/** The events of a stream as `{type, id, data}`, their data parsed. `heard` is called for every piece of it. */
+/**
+ * The events of a stream as `{type, id, data}`, their data parsed. `heard` is called for every piece of it.
+ */
 export async function* eventsOf(stream, heard = () => {}) {
   const reader = stream.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -2,9 +2,9 @@
 //
 //   <script type="module" src="/usage/mai-usage.js"></script><mai-usage></mai-usage>
 //
-// Attributes: `base` (the API, by default beside these files), `lang` (`en`, `pl`), `theme` (`auto`, `light`, `dark`),
-// `token` (a bearer, instead of the session's cookie), `standalone` (a page of its own: the address bar remembers what
-// is chosen).
+// Attributes: `base` (the API, by default beside these files), `lang` (`en`, `pl`), `theme` (`auto`, `light`,
+// `dark`), `token` (a bearer, instead of the session's cookie), `standalone` (a page of its own: the address
+// bar remembers what is chosen).
 
 import { Api, ApiError } from "./api.js";
 import { Dashboard } from "./dashboard.js";
@@ -25,7 +25,8 @@ class MaiUsage extends HTMLElement {
     const styles = h("link", { rel: "stylesheet", href: STYLESHEET });
     this.root = h("div", { class: "root", hidden: true });
     // Not shown before its styles are there; without them it is still readable.
-    for (const end of ["load", "error"]) styles.addEventListener(end, () => (this.root.hidden = false), { once: true });
+    for (const end of ["load", "error"])
+      styles.addEventListener(end, () => (this.root.hidden = false), { once: true });
     this.attachShadow({ mode: "open" }).append(styles, this.root);
     this.dashboard = null;
   }
@@ -84,14 +85,30 @@ class MaiUsage extends HTMLElement {
     this.dashboard?.close();
     this.dashboard = null;
     const [kind, title, hint] =
-      status === 401 ? ["signed-out", words.signedOut, words.signedOutHint]
-      : status === 403 ? ["forbidden", words.forbidden, words.forbiddenHint]
-      : ["unavailable", words.unavailable, words.unavailableHint];
-    const signIn = kind === "signed-out" && this.isStandalone ? h("a", { class: "button primary", href: "/" }, words.signIn) : null;
-    const retry = h("button", { type: "button", class: "button", "data-action": "retry", onclick: () => this.start() }, words.retry);
+      status === 401
+        ? ["signed-out", words.signedOut, words.signedOutHint]
+        : status === 403
+          ? ["forbidden", words.forbidden, words.forbiddenHint]
+          : ["unavailable", words.unavailable, words.unavailableHint];
+    const signIn =
+      kind === "signed-out" && this.isStandalone
+        ? h("a", { class: "button primary", href: "/" }, words.signIn)
+        : null;
+    const retry = h(
+      "button",
+      { type: "button", class: "button", "data-action": "retry", onclick: () => this.start() },
+      words.retry,
+    );
     const buttons = h("p", { class: "buttons" }, signIn, retry);
     this.root.replaceChildren(
-      h("section", { class: "message", role: "status", "data-message": kind }, h("h1", null, title), h("p", null, hint), buttons));
+      h(
+        "section",
+        { class: "message", role: "status", "data-message": kind },
+        h("h1", null, title),
+        h("p", null, hint),
+        buttons,
+      ),
+    );
   }
 
   say(text) {
@@ -105,7 +122,10 @@ class MaiUsage extends HTMLElement {
   }
 
   base() {
-    const base = new URL(this.getAttribute("base") ?? new URL(DEFAULT_BASE, import.meta.url), document.baseURI);
+    const base = new URL(
+      this.getAttribute("base") ?? new URL(DEFAULT_BASE, import.meta.url),
+      document.baseURI,
+    );
     if (!base.pathname.endsWith("/")) base.pathname += "/";
     return base.href;
   }

@@ -15,7 +15,9 @@ export function parseDecimal(text) {
 
 /** The shortest text of a decimal: no trailing zeros, no "-0". */
 export function decimalText({ units, scale }) {
-  const digits = absolute(units).toString().padStart(scale + 1, "0");
+  const digits = absolute(units)
+    .toString()
+    .padStart(scale + 1, "0");
   const whole = digits.slice(0, digits.length - scale);
   const fraction = digits.slice(digits.length - scale).replace(/0+$/, "");
   return (units < 0n ? "-" : "") + whole + (fraction && `.${fraction}`);
@@ -66,8 +68,8 @@ export function permille(part, whole) {
 }
 
 /**
- * How amounts are shown: `show` by the money rule (0 < |v| < 0.01 with six decimals, else two), `exact` with every
- * digit. Both take dollars as text and show them in the currency of the organisation.
+ * How amounts are shown: `show` by the money rule (0 < |v| < 0.01 with six decimals, else two), `exact` with
+ * every digit. Both take dollars as text and show them in the currency of the organisation.
  */
 export class Money {
   constructor(locale, { code, per_usd }) {
@@ -87,7 +89,9 @@ export class Money {
     const isSmall = value.units !== 0n && absolute(value.units) * 100n < 10n ** BigInt(value.scale);
     const rounded = round(value, isSmall ? 6 : 2);
     if (isSmall && rounded.units === 0n) {
-      return value.units > 0n ? `<${this.format(SMALLEST_SHOWN, 6)}` : `>${this.format(`-${SMALLEST_SHOWN}`, 6)}`;
+      return value.units > 0n
+        ? `<${this.format(SMALLEST_SHOWN, 6)}`
+        : `>${this.format(`-${SMALLEST_SHOWN}`, 6)}`;
     }
     return this.format(decimalText(rounded), rounded.scale);
   }
@@ -105,7 +109,10 @@ export class Money {
     return value ? Number(decimalText(value)) : 0;
   }
 
-  /** `Intl` reads decimal text exactly (ECMA-402, NumberFormat v3), and knows where each language puts the sign. */
+  /**
+   * `Intl` reads decimal text exactly (ECMA-402, NumberFormat v3), and knows where each language puts the
+   * sign.
+   */
   format(text, decimals) {
     return new Intl.NumberFormat(this.locale, {
       style: "currency",

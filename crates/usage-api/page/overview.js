@@ -1,4 +1,5 @@
-// The first tab: today as it happens, the month against the last one and the limit, the curve, what is still open.
+// The first tab: today as it happens, the month against the last one and the limit, the curve, what is still
+// open.
 
 import { chartElement, costCurve, legend, showsLimit } from "./chart.js";
 import { h, svg } from "./dom.js";
@@ -37,21 +38,37 @@ function tiles({ format, words, me }) {
   const month = tile("this-month", words.thisMonth);
   const projected = tile("projected", words.projected);
   const limit = me.kind === "employee" ? null : tile("limit", words.limit);
-  const element = h("div", { class: "tiles" }, today.element, month.element, projected.element, limit?.element);
+  const element = h(
+    "div",
+    { class: "tiles" },
+    today.element,
+    month.element,
+    projected.element,
+    limit?.element,
+  );
 
   const sums = ({ requests, prompt_tokens, completion_tokens }) =>
-    words.requestsAndTokens(format.countText(requests), format.compactText(prompt_tokens + completion_tokens));
-  const cost = (of) => (me.shows_cost ? [h("span", { class: "tile-cost" }, `${words.cost}: `, format.money(of.cost))] : []);
+    words.requestsAndTokens(
+      format.countText(requests),
+      format.compactText(prompt_tokens + completion_tokens),
+    );
+  const cost = (of) =>
+    me.shows_cost ? [h("span", { class: "tile-cost" }, `${words.cost}: `, format.money(of.cost))] : [];
 
   function show({ numbers }) {
     today.show(format.money(numbers.today.charge), sums(numbers.today), ...cost(numbers.today));
     month.show(
-      format.money(numbers.this_month.charge), compared(numbers, format, words), sums(numbers.this_month),
-      ...cost(numbers.this_month));
+      format.money(numbers.this_month.charge),
+      compared(numbers, format, words),
+      sums(numbers.this_month),
+      ...cost(numbers.this_month),
+    );
     const isKnown = numbers.projected_charge !== null;
     projected.show(
-      format.money(numbers.projected_charge), isKnown ? words.atThisPace : words.noProjection,
-      words.lastMonthWas(format.moneyText(numbers.last_month.charge)));
+      format.money(numbers.projected_charge),
+      isKnown ? words.atThisPace : words.noProjection,
+      words.lastMonthWas(format.moneyText(numbers.last_month.charge)),
+    );
     showLimit(limit, numbers.limit, format, words);
   }
   return { element, show };
@@ -65,9 +82,10 @@ function tile(id, title) {
   return {
     element,
     show(amount, ...lines) {
-      const text = amount.textContent;
-      if (shown !== null && shown !== text) flash(element);
-      shown = text;
+      // The exact amount, which also changes where the rounded one does not.
+      const exact = amount.getAttribute("value") ?? amount.textContent;
+      if (shown !== null && shown !== exact) flash(element);
+      shown = exact;
       value.replaceChildren(amount);
       notes.replaceChildren(...lines.map((line) => (typeof line === "string" ? h("p", null, line) : line)));
     },
@@ -96,8 +114,16 @@ function showLimit(tile, limit, format, words) {
   const share = format.shareText(limit.used_permille);
   const width = Math.min(1000, limit.used_permille);
   const level = limit.used_permille >= 1000 ? "over" : limit.used_permille >= 800 ? "near" : "below";
-  const bar = svg("svg", { class: `meter ${level}`, viewBox: "0 0 1000 8", preserveAspectRatio: "none", "aria-hidden": "true" });
-  bar.append(svg("rect", { class: "track", width: 1000, height: 8 }), svg("rect", { class: "part", width, height: 8 }));
+  const bar = svg("svg", {
+    class: `meter ${level}`,
+    viewBox: "0 0 1000 8",
+    preserveAspectRatio: "none",
+    "aria-hidden": "true",
+  });
+  bar.append(
+    svg("rect", { class: "track", width: 1000, height: 8 }),
+    svg("rect", { class: "part", width, height: 8 }),
+  );
   tile.show(h("span", null, share), bar, words.usedOf(format.moneyText(limit.charge)));
 }
 
@@ -108,14 +134,23 @@ function monthCurve(context) {
   const table = new DataTable(format, {
     id: "this-month",
     title: words.chargeByDay,
-    columns: [columns.day, columns.money("charge", words.charge), columns.money("so_far", words.runningTotal, false)],
+    columns: [
+      columns.day,
+      columns.money("charge", words.charge),
+      columns.money("so_far", words.runningTotal, false),
+    ],
     keyOf: ({ day }) => day,
     sortedBy: { column: "day", direction: "descending" },
     hasSearch: false,
   });
   const key = h("div");
-  const element = h("section", { class: "card curve" }, h("h2", null, words.chargeByDay), key,
-    h("div", { class: "beside" }, chart.element, table.element));
+  const element = h(
+    "section",
+    { class: "card curve" },
+    h("h2", null, words.chargeByDay),
+    key,
+    h("div", { class: "beside" }, chart.element, table.element),
+  );
 
   function show({ numbers, days, lastDays }) {
     const { this_month: month, last_month: lastMonth, today } = numbers;
@@ -123,15 +158,29 @@ function monthCurve(context) {
     const soFar = runningTotals(charges);
     const projected = numbers.projected_charge;
     const limit = numbers.limit?.charge ?? null;
-    curve = { days: everyDay(month), today: today.to, charges, soFar, projected, limit,
-      lastMonth: runningTotals(chargesOf(lastMonth, lastDays)) };
+    curve = {
+      days: everyDay(month),
+      today: today.to,
+      charges,
+      soFar,
+      projected,
+      limit,
+      lastMonth: runningTotals(chargesOf(lastMonth, lastDays)),
+    };
     chart.redraw();
-    table.show(curve.days.slice(0, soFar.length).map((day, index) => ({ day, charge: charges[index], so_far: soFar[index] })));
-    key.replaceChildren(legend([
-      ["now", words.legendThisMonth], ["before", words.legendLastMonth],
-      ...(projected === null ? [] : [["projection", words.legendProjected]]),
-      ...(showsLimit(curve) ? [["limit", words.legendLimit]] : []),
-    ]));
+    table.show(
+      curve.days
+        .slice(0, soFar.length)
+        .map((day, index) => ({ day, charge: charges[index], so_far: soFar[index] })),
+    );
+    key.replaceChildren(
+      legend([
+        ["now", words.legendThisMonth],
+        ["before", words.legendLastMonth],
+        ...(projected === null ? [] : [["projection", words.legendProjected]]),
+        ...(showsLimit(curve) ? [["limit", words.legendLimit]] : []),
+      ]),
+    );
   }
   return { element, show };
 }
@@ -150,7 +199,9 @@ function runningTotals(charges) {
 export function awaitingCounts({ format, words }) {
   const values = { open: h("dd"), orphan: h("dd"), under_way: h("dd") };
   const titles = { open: words.open, orphan: words.orphan, under_way: words.underWay };
-  const pairs = Object.keys(values).map((id) => h("div", { "data-count": id }, h("dt", null, titles[id]), values[id]));
+  const pairs = Object.keys(values).map((id) =>
+    h("div", { "data-count": id }, h("dt", null, titles[id]), values[id]),
+  );
   const element = h("dl", { class: "counts" }, ...pairs);
   return {
     element,
@@ -164,8 +215,19 @@ function awaitingCard(context) {
   const { words } = context;
   const counts = awaitingCounts(context);
   const note = h("p", { class: "muted" });
-  const button = h("button", { type: "button", class: "button", onclick: () => context.goTo("awaiting") }, words.showThem);
-  const element = h("section", { class: "card", "data-card": "awaiting" }, h("h2", null, words.awaitingTitle), counts.element, note, button);
+  const button = h(
+    "button",
+    { type: "button", class: "button", onclick: () => context.goTo("awaiting") },
+    words.showThem,
+  );
+  const element = h(
+    "section",
+    { class: "card", "data-card": "awaiting" },
+    h("h2", null, words.awaitingTitle),
+    counts.element,
+    note,
+    button,
+  );
   return {
     element,
     show({ numbers: { awaiting } }) {
@@ -180,21 +242,37 @@ function awaitingCard(context) {
 function checkCard({ format, words, me }) {
   const state = h("p", { class: "check" });
   const facts = h("dl", { class: "facts" });
-  const element = h("section", { class: "card", "data-card": "check" }, h("h2", null, words.checkTitle), state, facts);
+  const element = h(
+    "section",
+    { class: "card", "data-card": "check" },
+    h("h2", null, words.checkTitle),
+    state,
+    facts,
+  );
 
   function show({ reconciliation: { last, agrees } }) {
-    const [kind, text] = last === null ? ["none", words.neverAsked]
-      : agrees === null ? ["unsure", words.notChecked]
-      : agrees ? ["good", words.agrees] : ["bad", words.disagrees];
+    const [kind, text] =
+      last === null
+        ? ["none", words.neverAsked]
+        : agrees === null
+          ? ["unsure", words.notChecked]
+          : agrees
+            ? ["good", words.agrees]
+            : ["bad", words.disagrees];
     state.dataset.agrees = kind;
     state.replaceChildren(h("span", { class: "mark", "aria-hidden": "true" }, MARKS[kind]), text);
     if (last === null) return facts.replaceChildren();
     const rows = [[words.lastAsked, format.instant(last.at)]];
     if (me.shows_cost) {
-      rows.push([words.ourCost, format.money(last.our_cost)], [words.theirUsage, format.money(last.openrouter_usage)],
-        [words.difference, format.money(last.difference)]);
+      rows.push(
+        [words.ourCost, format.money(last.our_cost)],
+        [words.theirUsage, format.money(last.openrouter_usage)],
+        [words.difference, format.money(last.difference)],
+      );
     }
-    facts.replaceChildren(...rows.map(([title, value]) => h("div", null, h("dt", null, title), h("dd", null, value))));
+    facts.replaceChildren(
+      ...rows.map(([title, value]) => h("div", null, h("dt", null, title), h("dd", null, value))),
+    );
   }
   return { element, show };
 }

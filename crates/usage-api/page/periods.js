@@ -1,5 +1,5 @@
-// Periods of whole days, as `YYYY-MM-DD` text. `today` is always the organisation's, told by the API: the reader's
-// own clock may stand in another zone.
+// Periods of whole days, as `YYYY-MM-DD` text. `today` is always the organisation's, told by the API: the
+// reader's own clock may stand in another zone.
 
 export const PERIODS = ["this-month", "last-month", "last-30-days", "last-90-days", "this-year", "custom"];
 

@@ -1,5 +1,5 @@
-// A report on paper: organisation, period, totals, users, models, days. It stands beside the rest of the document, so
-// that it prints whole also where the component sits in a dialog that scrolls.
+// A report on paper: organisation, period, totals, users, models, days. It stands beside the rest of the
+// document, so that it prints whole also where the component sits in a dialog that scrolls.
 
 import { h } from "./dom.js";
 import { DataTable } from "./table.js";
@@ -8,6 +8,7 @@ import { DataTable } from "./table.js";
 const AROUND = `
   @media screen { .mai-usage-report { display: none !important } }
   @media print {
+    @page { margin: 16mm }
     html, body { height: auto !important; overflow: visible !important; background: none !important }
     body > :not(.mai-usage-report) { display: none !important }
   }`;
@@ -35,7 +36,11 @@ export async function printReport(context, period, stylesheet) {
     // Without its styles it is still a report.
     for (const end of ["load", "error"]) styles.addEventListener(end, resolve, { once: true });
   });
-  const report = h("article", { class: "report", lang: words.locale.slice(0, 2) }, ...heading(context, period, summary));
+  const report = h(
+    "article",
+    { class: "report", lang: words.locale.slice(0, 2) },
+    ...heading(context, period, summary),
+  );
   report.append(...tables.filter((table) => table !== null));
   host.attachShadow({ mode: "open" }).append(styles, report);
 
@@ -53,10 +58,10 @@ export async function printReport(context, period, stylesheet) {
   print();
 }
 
-function heading({ words, format, me }, { from, to }, summary) {
+function heading({ words, format, me }, period, summary) {
   const whose = me.kind === "employee" ? `${me.user.name} · ${me.organisation.name}` : me.organisation.name;
   const facts = [
-    [words.period, `${format.dayText(from)} – ${format.dayText(to)}`],
+    [words.period, format.periodText(period)],
     [words.requests, format.count(summary.requests)],
     [words.promptTokens, format.count(summary.prompt_tokens)],
     [words.completionTokens, format.count(summary.completion_tokens)],
@@ -64,15 +69,29 @@ function heading({ words, format, me }, { from, to }, summary) {
     ...(me.shows_cost ? [[words.cost, format.money(summary.cost)]] : []),
   ];
   return [
-    h("header", null, h("p", { class: "muted" }, words.printTitle), h("h1", null, h("bdi", null, whose)),
-      h("p", { class: "muted" }, words.printedAt(format.instantText(new Date().toISOString())))),
-    h("dl", { class: "facts" }, ...facts.map(([title, value]) => h("div", null, h("dt", null, title), h("dd", null, value)))),
+    h(
+      "header",
+      null,
+      h("p", { class: "muted" }, words.printTitle),
+      h("h1", null, h("bdi", null, whose)),
+      h("p", { class: "muted" }, words.printedAt(format.instantText(new Date().toISOString()))),
+    ),
+    h(
+      "dl",
+      { class: "facts" },
+      ...facts.map(([title, value]) => h("div", null, h("dt", null, title), h("dd", null, value))),
+    ),
   ];
 }
 
 function listing({ format, columns }, title, first, rows) {
   const table = new DataTable(format, {
-    id: first.id, title, columns: [first, ...columns.sums], keyOf: (row) => row.user_id ?? row.model ?? row.day, hasSearch: false,
+    id: first.id,
+    title,
+    columns: [first, ...columns.sums],
+    keyOf: (row) => row.user_id ?? row.model ?? row.day,
+    hasSearch: false,
+    sorts: false,
   });
   table.showAll();
   table.show(rows);

@@ -7,16 +7,18 @@ import { compareAmounts, sumText } from "./money.js";
 const FIRST_ROWS = 200;
 
 /**
- * A column: `{id, title, kind, value, cell, total}`. `kind` is `text`, `number`, `money` or `time`; `value(row)` is what
- * is sorted by and searched in, `cell(row)` the node shown, `total` whether the foot adds it up.
+ * A column: `{id, title, kind, value, cell, total}`. `kind` is `text`, `number`, `money` or `time`;
+ * `value(row)` is what is sorted by and searched in, `cell(row)` the node shown, `total` whether the foot
+ * adds it up.
  */
 export class DataTable {
-  constructor(format, { id, title, columns, keyOf, sortedBy, hasSearch = true }) {
+  constructor(format, { id, title, columns, keyOf, sortedBy, hasSearch = true, sorts = true }) {
     this.format = format;
     this.words = format.words;
     this.id = id;
     this.columns = columns;
     this.keyOf = keyOf;
+    this.sorts = sorts;
     /** `null` keeps the order of the API. */
     this.sort = sortedBy ?? null;
     this.query = "";
@@ -30,13 +32,28 @@ export class DataTable {
     this.body = h("tbody");
     this.foot = h("tfoot");
     this.note = h("p", { class: "table-note", role: "status" });
-    this.allButton = h("button", { type: "button", class: "button", onclick: () => this.showAll() }, this.words.showAll);
+    this.allButton = h(
+      "button",
+      { type: "button", class: "button", onclick: () => this.showAll() },
+      this.words.showAll,
+    );
     this.headers = new Map(columns.map((column) => [column.id, this.header(column)]));
     const head = h("thead", null, h("tr", null, ...this.headers.values()));
-    const table = h("table", { "data-table": id }, h("caption", { class: "spoken" }, title), head, this.body, this.foot);
+    const table = h(
+      "table",
+      { "data-table": id },
+      h("caption", { class: "spoken" }, title),
+      head,
+      this.body,
+      this.foot,
+    );
     // Focusable, so that the keyboard can scroll it sideways.
     const label = this.words.tableOf(title);
-    const scroller = h("div", { class: "scroller", tabindex: "0", role: "region", "aria-label": label }, table);
+    const scroller = h(
+      "div",
+      { class: "scroller", tabindex: "0", role: "region", "aria-label": label },
+      table,
+    );
     /** Stands among the tools above the tab. */
     this.search = hasSearch ? this.searchField() : null;
     this.element = h("div", { class: "data-table" }, scroller, this.note, this.allButton);
@@ -60,9 +77,15 @@ export class DataTable {
   }
 
   header(column) {
+    const properties = { scope: "col", class: column.kind, "data-column": column.id };
+    if (!this.sorts) return h("th", properties, column.title);
     const button = h("button", { type: "button", class: "sort", onclick: () => this.sortBy(column) });
-    button.append(spoken(`${this.words.sortHint} `), column.title, h("span", { class: "arrow", "aria-hidden": "true" }));
-    return h("th", { scope: "col", class: column.kind, "data-column": column.id }, button);
+    button.append(
+      spoken(`${this.words.sortHint} `),
+      column.title,
+      h("span", { class: "arrow", "aria-hidden": "true" }),
+    );
+    return h("th", properties, button);
   }
 
   searchField() {
@@ -85,6 +108,7 @@ export class DataTable {
   }
 
   showSort() {
+    if (!this.sorts) return;
     for (const [id, header] of this.headers) {
       header.setAttribute("aria-sort", this.sort?.column === id ? this.sort.direction : "none");
     }
@@ -101,7 +125,10 @@ export class DataTable {
     const drawn = new Map();
     for (const row of visible) drawn.set(this.keyOf(row), this.drawRow(row));
     this.drawn = drawn;
-    replaceChangedRows(this.body, [...drawn.values()].map(({ element }) => element));
+    replaceChangedRows(
+      this.body,
+      [...drawn.values()].map(({ element }) => element),
+    );
     this.drawTotals(matching);
     this.allButton.hidden = visible.length === matching.length;
     this.note.textContent = this.noteText(visible.length, matching.length);
@@ -125,7 +152,10 @@ export class DataTable {
         ? h("th", { scope: "row", ...properties }, column.cell(row))
         : h("td", properties, column.cell(row));
     });
-    return { text, element: h("tr", { "data-key": key, class: this.changed.has(key) ? "changed" : null }, ...cells) };
+    return {
+      text,
+      element: h("tr", { "data-key": key, class: this.changed.has(key) ? "changed" : null }, ...cells),
+    };
   }
 
   drawTotals(rows) {
@@ -145,7 +175,9 @@ export class DataTable {
 
   matches(row) {
     if (this.query === "") return true;
-    return this.columns.some((column) => column.kind === "text" && folded(column.value(row) ?? "").includes(this.query));
+    return this.columns.some(
+      (column) => column.kind === "text" && folded(column.value(row) ?? "").includes(this.query),
+    );
   }
 
   sorted(rows) {
@@ -163,7 +195,9 @@ export class DataTable {
   compare(kind, left, right) {
     if (kind === "money") return compareAmounts(left, right);
     if (kind === "number") return left - right;
-    return kind === "time" ? Number(left > right) - Number(left < right) : this.format.collator.compare(left, right);
+    return kind === "time"
+      ? Number(left > right) - Number(left < right)
+      : this.format.collator.compare(left, right);
   }
 }
 

@@ -11,7 +11,14 @@ const TABS = [
   { id: "days", word: "days", view: days, asksPeriod: true, exports: "by-day" },
   { id: "users", word: "users", view: users, asksPeriod: true, exports: "by-user", isOrganisations: true },
   { id: "models", word: "models", view: models, asksPeriod: true, exports: "by-model" },
-  { id: "users-models", word: "usersAndModels", view: usersAndModels, asksPeriod: true, exports: "by-user-and-model", isOrganisations: true },
+  {
+    id: "users-models",
+    word: "usersAndModels",
+    view: usersAndModels,
+    asksPeriod: true,
+    exports: "by-user-and-model",
+    isOrganisations: true,
+  },
   { id: "calls", word: "calls", view: calls, asksPeriod: true, exports: "calls", filters: true },
   { id: "awaiting", word: "awaiting", view: awaiting },
   { id: "subscription", word: "subscription", view: subscription, isOrganisations: true },
@@ -28,7 +35,11 @@ export class TabBar {
     this.tabs = tabs;
     this.chosen = chosen;
     this.buttons = new Map(tabs.map((tab) => [tab.id, this.button(tab, words[tab.word])]));
-    this.element = h("div", { role: "tablist", class: "tabs", "aria-label": words.tabsLabel }, ...this.buttons.values());
+    this.element = h(
+      "div",
+      { role: "tablist", class: "tabs", "aria-label": words.tabsLabel },
+      ...this.buttons.values(),
+    );
     this.element.addEventListener("keydown", (event) => this.key(event));
     // A narrow row shows some of the tabs only, and has no width at all before the styles are there.
     new ResizeObserver(() => this.reveal()).observe(this.element);
@@ -36,7 +47,13 @@ export class TabBar {
   }
 
   button(tab, title) {
-    const properties = { type: "button", role: "tab", id: `tab-${tab.id}`, "data-tab": tab.id, "aria-controls": "panel" };
+    const properties = {
+      type: "button",
+      role: "tab",
+      id: `tab-${tab.id}`,
+      "data-tab": tab.id,
+      "aria-controls": "panel",
+    };
     return h("button", { ...properties, onclick: () => this.chosen(tab) }, title);
   }
 
@@ -61,7 +78,9 @@ export class TabBar {
 
   key(event) {
     const index = this.tabs.findIndex(({ id }) => event.target.dataset.tab === id);
-    const target = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: this.tabs.length - 1 }[event.key];
+    const target = { ArrowRight: index + 1, ArrowLeft: index - 1, Home: 0, End: this.tabs.length - 1 }[
+      event.key
+    ];
     if (index < 0 || target === undefined) return;
     event.preventDefault();
     const tab = this.tabs.at(target % this.tabs.length);
@@ -69,4 +88,3 @@ export class TabBar {
     this.buttons.get(tab.id).focus();
   }
 }
-

@@ -19,6 +19,7 @@ export class Toolbar {
     this.from = h("input", { type: "date", name: "from", required: true, onchange: () => this.daysChosen() });
     this.to = h("input", { type: "date", name: "to", required: true, onchange: () => this.daysChosen() });
     this.periodField = field(words.period, this.period);
+    this.periodText = h("p", { class: "period-text muted" });
     this.dayFields = [field(words.from, this.from), field(words.to, this.to)];
     this.wrong = h("p", { class: "wrong", role: "alert" });
 
@@ -29,11 +30,24 @@ export class Toolbar {
 
     this.links = new Map(FORMATS.map((format) => [format, this.exportLink(format)]));
     this.exports = h("div", { class: "exports", role: "group", "aria-label": words.exportLabel });
-    this.exports.append(h("span", { class: "label", "aria-hidden": "true" }, words.exportLabel), ...this.links.values());
+    this.exports.append(
+      h("span", { class: "label", "aria-hidden": "true" }, words.exportLabel),
+      ...this.links.values(),
+    );
     this.search = h("div", { class: "search-slot" });
 
-    this.element = h("div", { class: "toolbar" },
-      this.periodField, ...this.dayFields, this.userField, this.modelField, this.search, this.exports, this.wrong);
+    this.element = h(
+      "div",
+      { class: "toolbar" },
+      this.periodField,
+      this.periodText,
+      ...this.dayFields,
+      this.userField,
+      this.modelField,
+      this.search,
+      this.exports,
+      this.wrong,
+    );
   }
 
   show(tab, state, view) {
@@ -44,6 +58,8 @@ export class Toolbar {
     this.to.value = state.to;
     this.wrong.textContent = "";
     this.periodField.hidden = !tab.asksPeriod;
+    this.periodText.hidden = !tab.asksPeriod || state.period === "custom";
+    this.periodText.textContent = this.context.format.periodText(state);
     for (const dayField of this.dayFields) dayField.hidden = !tab.asksPeriod || state.period !== "custom";
     this.userField.hidden = !tab.filters || this.context.me.kind === "employee";
     this.modelField.hidden = !tab.filters;
@@ -65,13 +81,21 @@ export class Toolbar {
     const byName = (a, b) => this.context.format.collator.compare(a[1], b[1]);
     const userNames = users.users.map((user) => [user.user_id, user.name ?? user.user_id]).sort(byName);
     offer(this.user, words.allUsers, userNames, userId);
-    offer(this.model, words.allModels, models.models.map((row) => [row.model, row.model]).sort(byName), model);
+    offer(
+      this.model,
+      words.allModels,
+      models.models.map((row) => [row.model, row.model]).sort(byName),
+      model,
+    );
   }
 
   periodChosen() {
     const name = this.period.value;
     // A custom period starts from the days shown until now.
-    const days = name === "custom" ? { from: this.state.from, to: this.state.to } : periodOf(name, this.context.me.today);
+    const days =
+      name === "custom"
+        ? { from: this.state.from, to: this.state.to }
+        : periodOf(name, this.context.me.today);
     this.told.changed({ period: name, ...days });
   }
 
@@ -92,7 +116,11 @@ export class Toolbar {
   exportLink(format) {
     const { words, api } = this.context;
     const label = words.exportAs(format.toUpperCase());
-    const link = h("a", { class: "button", download: true, "data-export": format, "aria-label": label }, format.toUpperCase());
+    const link = h(
+      "a",
+      { class: "button", download: true, "data-export": format, "aria-label": label },
+      format.toUpperCase(),
+    );
     // A link sends the session's cookie by itself, and streams to disk; a bearer token it cannot carry.
     if (api.token) link.addEventListener("click", (event) => this.download(event, link.href));
     return link;
@@ -117,7 +145,11 @@ function field(title, control) {
 }
 
 function offer(select, everything, options, chosen) {
-  const known = chosen && !options.some(([value]) => value === chosen) ? [[chosen, chosen], ...options] : options;
-  select.replaceChildren(h("option", { value: "" }, everything), ...known.map(([value, text]) => h("option", { value }, text)));
+  const known =
+    chosen && !options.some(([value]) => value === chosen) ? [[chosen, chosen], ...options] : options;
+  select.replaceChildren(
+    h("option", { value: "" }, everything),
+    ...known.map(([value, text]) => h("option", { value }, text)),
+  );
   select.value = chosen ?? "";
 }

@@ -79,8 +79,8 @@ const english = {
   sameAsLastMonth: (day) => `The same as last month up to ${day}`,
   nothingLastMonth: "Nothing last month to compare with",
   chargeByDay: "Charge this month, day by day",
-  curveLabel: (so_far, day, projected) =>
-    `Line chart: the charge of this month adds up to ${so_far} by ${day}; projected to the month end: ${projected}.`,
+  curveLabel: (soFar, day, projected) =>
+    `Line chart: the charge of this month adds up to ${soFar} by ${day}; projected to the month end: ${projected}.`,
   barsLabel: (from, to) => `Bar chart: the charge of each day from ${from} to ${to}.`,
   legendThisMonth: "This month",
   legendLastMonth: "Last month",
@@ -95,13 +95,15 @@ const english = {
   underWay: "Under way",
   awaitingNone: "Every call has its cost.",
   awaitingHint:
-    "These calls are not in the sums yet. OpenRouter is asked again by itself; what broke off before its id was known is priced by your provider.",
+    "These calls are not in the sums yet. OpenRouter is asked again by itself; " +
+    "what broke off before its id was known is priced by your provider.",
   showThem: "Show them",
   checkTitle: "Check against OpenRouter",
   lastAsked: "Last asked",
   neverAsked: "OpenRouter has not been asked yet.",
   agrees: "The sums agree.",
-  disagrees: "OpenRouter counts more than this ledger: calls go past it. Check the address under Settings → Connections.",
+  disagrees:
+    "OpenRouter counts more than this ledger: calls go past it. Check the address under Settings → Connections.",
   notChecked: "The last check failed; the next one comes by itself.",
   ourCost: "Our sum",
   theirUsage: "OpenRouter’s sum",
@@ -226,8 +228,8 @@ const polish = {
   sameAsLastMonth: (day) => `Tyle samo co w poprzednim miesiącu do ${day}`,
   nothingLastMonth: "Brak zużycia w poprzednim miesiącu",
   chargeByDay: "Opłata w tym miesiącu, dzień po dniu",
-  curveLabel: (so_far, day, projected) =>
-    `Wykres liniowy: opłata w tym miesiącu wynosi ${so_far} do ${day}; prognoza na koniec miesiąca: ${projected}.`,
+  curveLabel: (soFar, day, projected) =>
+    `Wykres liniowy: opłata w tym miesiącu wynosi ${soFar} do ${day}; prognoza na koniec miesiąca: ${projected}.`,
   barsLabel: (from, to) => `Wykres słupkowy: opłata za każdy dzień od ${from} do ${to}.`,
   legendThisMonth: "Ten miesiąc",
   legendLastMonth: "Poprzedni miesiąc",
@@ -242,7 +244,8 @@ const polish = {
   underWay: "W toku",
   awaitingNone: "Każde wywołanie ma swój koszt.",
   awaitingHint:
-    "Tych wywołań nie ma jeszcze w sumach. OpenRouter jest pytany ponownie automatycznie; przerwane przed nadaniem id wyceni dostawca usługi.",
+    "Tych wywołań nie ma jeszcze w sumach. OpenRouter jest pytany ponownie automatycznie; " +
+    "przerwane przed nadaniem id wyceni dostawca usługi.",
   showThem: "Pokaż je",
   checkTitle: "Zgodność z OpenRouter",
   lastAsked: "Ostatnie pytanie",
@@ -289,7 +292,8 @@ const polish = {
   signedOutHint: "Zaloguj się do aplikacji czatu w tej przeglądarce, a potem spróbuj ponownie.",
   signIn: "Przejdź do logowania",
   forbidden: "Nie masz dostępu",
-  forbiddenHint: "Twoje konto czeka na zatwierdzenie albo zmieniły się jego uprawnienia. Zapytaj administratora.",
+  forbiddenHint:
+    "Twoje konto czeka na zatwierdzenie albo zmieniły się jego uprawnienia. Zapytaj administratora.",
   unavailable: "Zużycia nie można teraz odczytać",
   unavailableHint: "Usługa zużycia nie odpowiada. Wywołania są mimo to zapisywane.",
   staleSince: (time) => `Usługa zużycia nie odpowiada. To są dane z ${time}.`,

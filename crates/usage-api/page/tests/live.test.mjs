@@ -3,7 +3,8 @@ import { test } from "node:test";
 
 import { eventsOf, parseEvent } from "../live.js";
 
-const TEXT = ': hello\n\nevent: hello\ndata: {"last_id": 7}\n\n:\n\nevent: entry\nid: 8\ndata: {"model": "żółw/1",\ndata: "charge": "0.1"}\n\n';
+const TEXT =
+  ': hello\n\nevent: hello\ndata: {"last_id": 7}\n\n:\n\nevent: entry\nid: 8\ndata: {"model": "żółw/1",\ndata: "charge": "0.1"}\n\n';
 
 const EVENTS = [
   { type: "hello", id: null, data: { last_id: 7 } },

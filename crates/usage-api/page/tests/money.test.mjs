@@ -52,7 +52,8 @@ test("unknown stays unknown", () => {
 });
 
 test("text that is no plain decimal is no amount", () => {
-  for (const text of ["", "1e3", "abc", "1.", ".5", "NaN", " 1"]) assert.equal(parseDecimal(text), null, text);
+  for (const text of ["", "1e3", "abc", "1.", ".5", "NaN", " 1"])
+    assert.equal(parseDecimal(text), null, text);
 });
 
 test("sums are exact", () => {

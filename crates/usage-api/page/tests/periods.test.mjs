@@ -16,7 +16,11 @@ test("periods are whole days, both ends included", () => {
 });
 
 test("every day is listed once, over the change of clocks too", () => {
-  assert.deepEqual(everyDay({ from: "2026-10-24", to: "2026-10-26" }), ["2026-10-24", "2026-10-25", "2026-10-26"]);
+  assert.deepEqual(everyDay({ from: "2026-10-24", to: "2026-10-26" }), [
+    "2026-10-24",
+    "2026-10-25",
+    "2026-10-26",
+  ]);
 });
 
 test("what the API would refuse is no period", () => {

@@ -8,7 +8,12 @@ const shape = (words) =>
   Object.fromEntries(
     Object.entries(words)
       .sort(([a], [b]) => a.localeCompare(b))
-      .map(([key, value]) => [key, typeof value === "object" ? shape(value) : `${typeof value} ${value.length > 0 && typeof value === "function" ? value.length : ""}`]),
+      .map(([key, value]) => [
+        key,
+        typeof value === "object"
+          ? shape(value)
+          : `${typeof value} ${value.length > 0 && typeof value === "function" ? value.length : ""}`,
+      ]),
   );
 
 test("both languages say the same things", () => {
