@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { LANGUAGES, wordsOf } from "../words.js";
+import { LANGUAGES, wordsOf } from "../../page/words.js";
 
 /** Keys with the kind of what stands there, so that a sentence with a gap is one in both languages. */
 const shape = (words) =>

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { eventsOf, parseEvent } from "../live.js";
+import { eventsOf, parseEvent } from "../../page/live.js";
 
 const TEXT =
   ': hello\n\nevent: hello\ndata: {"last_id": 7}\n\n:\n\nevent: entry\nid: 8\ndata: {"model": "żółw/1",\ndata: "charge": "0.1"}\n\n';

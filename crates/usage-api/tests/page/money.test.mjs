@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Money, compareAmounts, decimalText, parseDecimal, permille, round, sumText } from "../money.js";
+import { Money, compareAmounts, decimalText, parseDecimal, permille, round, sumText } from "../../page/money.js";
 
 const dollars = new Money("en-GB", { code: "USD", per_usd: "1" });
 const zloty = new Money("pl-PL", { code: "PLN", per_usd: "4.05" });

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { everyDay, isPeriod, periodOf } from "../periods.js";
+import { everyDay, isPeriod, periodOf } from "../../page/periods.js";
 
 test("periods are whole days, both ends included", () => {
   const cases = [
