@@ -29,6 +29,8 @@ class MaiUsage extends HTMLElement {
       styles.addEventListener(end, () => (this.root.hidden = false), { once: true });
     this.attachShadow({ mode: "open" }).append(styles, this.root);
     this.dashboard = null;
+    /** What the operator typed; kept nowhere else, so that closing the page forgets it. */
+    this.typedToken = null;
   }
 
   connectedCallback() {
@@ -57,7 +59,7 @@ class MaiUsage extends HTMLElement {
     const words = this.words();
     this.root.lang = words.locale.slice(0, 2);
     this.say(words.loading);
-    const api = new Api(this.base(), this.getAttribute("token"));
+    const api = new Api(this.base(), this.typedToken ?? this.getAttribute("token"));
     try {
       const me = await api.get("me", {}, signal);
       if (!signal.aborted) this.open(api, words, me);
@@ -90,10 +92,9 @@ class MaiUsage extends HTMLElement {
         : status === 403
           ? ["forbidden", words.forbidden, words.forbiddenHint]
           : ["unavailable", words.unavailable, words.unavailableHint];
-    const signIn =
-      kind === "signed-out" && this.isStandalone
-        ? h("a", { class: "button primary", href: "/" }, words.signIn)
-        : null;
+    this.typedToken = null;
+    const asksWho = kind === "signed-out" && this.isStandalone;
+    const signIn = asksWho ? h("a", { class: "button primary", href: "/" }, words.signIn) : null;
     const retry = h(
       "button",
       { type: "button", class: "button", "data-action": "retry", onclick: () => this.start() },
@@ -107,6 +108,28 @@ class MaiUsage extends HTMLElement {
         h("h1", null, title),
         h("p", null, hint),
         buttons,
+        asksWho ? this.operatorsDoor(words) : null,
+      ),
+    );
+  }
+
+  /** The operator has no account in the chat application. */
+  operatorsDoor(words) {
+    const token = h("input", { type: "password", name: "token", autocomplete: "off", required: true });
+    const enter = (event) => {
+      event.preventDefault();
+      this.typedToken = token.value.trim();
+      this.start();
+    };
+    return h(
+      "details",
+      { class: "operator" },
+      h("summary", null, words.operator),
+      h(
+        "form",
+        { onsubmit: enter },
+        h("label", null, `${words.operatorsToken} `, token),
+        h("button", { type: "submit", class: "button", "data-action": "enter" }, words.enter),
       ),
     );
   }

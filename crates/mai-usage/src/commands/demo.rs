@@ -199,7 +199,9 @@ impl Demo {
         println!("\nChat through it (Open WebUI: Settings -> Connections, this address and token):");
         println!("  curl {proxy_url}/chat/completions -H 'Authorization: Bearer {proxy_token}' \\");
         println!("    -H 'Content-Type: application/json' -H 'X-OpenWebUI-User-Id: me' -d '{question}'");
-        println!("\nSee what it cost:");
+        println!("\nSee what it cost, in a browser (under \"For the operator\", the token {admin_token}):");
+        println!("  {usage_url}/usage/");
+        println!("or");
         println!("  curl {usage_url}/api/v1/usage-tracking/my-organization/usage-by-user \\");
         println!("    -H 'Authorization: Bearer {admin_token}'");
         println!("  curl {usage_url}/health");
