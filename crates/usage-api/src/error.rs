@@ -29,6 +29,8 @@ pub(crate) enum ApiError {
         "the operator's token has no usage of its own; hint: leave `me/` out, and name a `user_id` where wanted"
     )]
     NobodysUsage,
+    #[error("only the operator's token reads the metrics")]
+    NotTheOperator,
     #[error("{0}")]
     BadQuestion(String),
     #[error("too many live streams are open; try again later")]
@@ -47,7 +49,9 @@ impl ApiError {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoCredentials | Self::WrongCredentials | Self::NotSetUp => StatusCode::UNAUTHORIZED,
-            Self::Pending | Self::NotAnAdmin | Self::NobodysUsage => StatusCode::FORBIDDEN,
+            Self::Pending | Self::NotAnAdmin | Self::NobodysUsage | Self::NotTheOperator => {
+                StatusCode::FORBIDDEN
+            }
             Self::BadQuestion(_) => StatusCode::BAD_REQUEST,
             Self::SessionsUnreachable(_) | Self::TooManyStreams | Self::NoPrices | Self::Unreadable(_) => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -98,7 +98,8 @@ pub(crate) async fn health(State(api): State<Arc<UsageApi>>) -> Response {
     (code, Json(health)).into_response()
 }
 
-async fn can_write(api: &UsageApi) -> bool {
+/// Whether the ledger can be written now.
+pub(crate) async fn can_write(api: &UsageApi) -> bool {
     let mut last = api.last_probe.lock().await;
     if let Some(probe) = last.as_ref().filter(|probe| probe.made_at.elapsed() < PROBE_COUNTS_FOR) {
         return probe.written;

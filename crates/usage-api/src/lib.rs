@@ -11,6 +11,7 @@ mod etag;
 mod events;
 mod export;
 mod health;
+mod metrics;
 mod money;
 mod openapi;
 mod page;
@@ -85,6 +86,10 @@ struct UsageApi {
 }
 
 impl UsageApi {
+    fn streams_in_use(&self) -> usize {
+        events::STREAMS.saturating_sub(self.streams.available_permits())
+    }
+
     /// The current billing day.
     fn today(&self) -> Date {
         self.options.ledger.organisation().zone.day_of(self.options.clock.now())
@@ -106,8 +111,10 @@ pub fn router(options: UsageApiOptions) -> Router {
         .merge(questions(TRACKING, TRACKING_ROUTES, &api))
         .route(&format!("{BASE}openapi.json"), get(openapi::openapi))
         .layer(from_fn(etag::with_etag));
+    let for_the_operator = from_fn_with_state(api.clone(), caller::anybody);
     Router::new()
         .route("/health", get(health::health))
+        .route("/metrics", get(metrics::metrics).layer(for_the_operator))
         .route("/usage", get(page::to_the_index))
         .route("/usage/", get(page::index))
         .route("/usage/{file}", get(page::file))

@@ -208,6 +208,32 @@ async fn the_originals_summary_tells_zloty_where_the_rate_is_set() {
     assert_eq!(summary["stats"]["daily_breakdown"][2]["last_activity"], "00:00");
 }
 
+#[tokio::test]
+async fn metrics_name_nobody() {
+    let house = House::with_usage().await;
+    let answer = house.ask("/metrics").bearer_auth(OPERATOR).send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
+    let text = answer.text().await.unwrap();
+    for line in [
+        "mai_usage_ledger_writable 1",
+        "mai_usage_unsettled_calls{state=\"open\"} 1",
+        "mai_usage_entries_total 6",
+        "mai_usage_month_charge_usd 3.577002",
+        "mai_usage_month_limit_usd 100",
+        "mai_usage_last_poll_failed 0",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is missing in {text}");
+    }
+    for name in ["anna", "bob", "example.com", "mai_client", "sk-or"] {
+        assert!(!text.contains(name), "{name} in {text}");
+    }
+    // Every line is a comment, or a name with a number.
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("mai_usage_") && value.parse::<f64>().is_ok(), "{line}");
+    }
+}
+
 /// The API's sums are the ledger's, however they are asked for.
 #[tokio::test]
 async fn all_tables_have_the_same_sum() {

@@ -12,6 +12,7 @@ type Statuses = [u16; 6];
 const OPEN: Statuses = [200; 6];
 const ANYBODY: Statuses = [200, 200, 200, 403, 401, 401];
 const ORGANISATION: Statuses = [200, 200, 403, 403, 401, 401];
+const OPERATOR_ALONE: Statuses = [200, 403, 403, 403, 401, 401];
 /// The operator has no usage of his own.
 const ONESELF: Statuses = [403, 200, 200, 403, 401, 401];
 
@@ -20,6 +21,7 @@ fn expected(path: &str) -> Statuses {
         return match path {
             "/api/v1/usage-tracking/model-pricing" => ANYBODY,
             "/health" | "/usage/" => OPEN,
+            "/metrics" => OPERATOR_ALONE,
             _ => ORGANISATION,
         };
     };
@@ -37,7 +39,7 @@ async fn every_route_and_every_kind_of_caller() {
     let document = house.answer(OPERATOR, "openapi.json").await;
     let mut paths: Vec<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
     assert!(paths.len() > 25, "{paths:?}");
-    paths.extend(["/api/v1/usage/openapi.json", "/health", "/usage/"].map(str::to_owned));
+    paths.extend(["/api/v1/usage/openapi.json", "/health", "/metrics", "/usage/"].map(str::to_owned));
     for path in paths {
         let query = if path.ends_with("export") { "?what=by-day&format=csv" } else { "" };
         let url = format!("{path}{query}");
