@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -25,11 +24,12 @@ class Person:
 
 
 class StandIn:
-    """A server on a free port of loopback. `pages` are further documents by their path, also for other origins."""
+    """A server on a free port of loopback. It has further `documents` by their path, for what stands on other origins."""
 
-    def __init__(self, people: list[Person], pages: Mapping[str, str] | None = None) -> None:
+    def __init__(self, people: list[Person]) -> None:
         accounts = {f"Bearer {person.token}": person for person in people}
-        documents = {"/": "<!doctype html><title>Chat</title><h1>The chat application</h1>", **(pages or {})}
+        self.documents = {"/": "<!doctype html><title>Chat</title><h1>The chat application</h1>"}
+        documents = self.documents
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
