@@ -154,6 +154,7 @@ def test_lists_are_the_bill(admin: UsagePage, office: Office, tab: str) -> None:
 
 def test_overview_is_the_bill(admin: UsagePage, office: Office) -> None:
     """Today, the month and its curve, and how far the limit is used."""
+    before = office.ask(EWA, "overview")
     admin.open(office.url)
     told = office.ask(EWA, "overview")
     bookings = office.bookings()
@@ -162,15 +163,18 @@ def test_overview_is_the_bill(admin: UsagePage, office: Office) -> None:
         shown = admin.tile(tile)
         assert (shown.value, shown.text) == (billed, shown_dollars(billed)), tile
         assert period["charge"] == billed
-    assert admin.tile("projected").value == told["projected_charge"]
+    # The pace sinks with every second without a call.
+    projected = Decimal(admin.tile("projected").value or "")
+    assert Decimal(told["projected_charge"]) <= projected <= Decimal(before["projected_charge"])
     # 100 dollars of cost are 130 of charge.
     assert told["limit"]["charge"] == "130"
     assert admin.tile("limit").text == f"{told['limit']['used_permille'] / 10:.1f}%"
     month = {"from": told["this_month"]["from"], "to": told["today"]["to"]}
     by_day = sums(between(bookings, month), lambda booking: booking.day)
     table = admin.table("this-month")
-    billed_by_day = {day: dollars(usage.charge_pico_usd) for day, usage in by_day.items()}
-    assert {key: row["charge"].value for key, row in table.rows.items()} == billed_by_day
+    assert len(table.rows) == int(month["to"][-2:]), "the days without a call as well"
+    for day, row in table.rows.items():
+        assert row["charge"].value == dollars(by_day.get(day, Usage()).charge_pico_usd), day
     assert table.values("so_far")[0] == told["this_month"]["charge"]
     assert admin.find('[data-card="awaiting"]').inner_text().count("0") == 3
     assert admin.find('[data-card="check"]').inner_text()
@@ -378,7 +382,7 @@ def test_zloty_and_polish(browser: Browser, stack: Stack) -> None:
     with window(browser, office.url, EWA, locale="pl-PL") as opened:
         page = UsagePage(opened.page).open(office.url, "users")
         rows = page.table("users").rows
-        spaces = str.maketrans({" ": " ", " ": " "})
+        spaces = str.maketrans({"\u00a0": " ", "\u202f": " "})
         charges = {person.user_id: rows[person.user_id]["charge"] for person in (ANNA, LEI)}
         assert charges[ANNA.user_id].text.translate(spaces) == "5 265,00 zł"
         assert charges[ANNA.user_id].tooltip == "5265 PLN = 1300 USD"
@@ -546,7 +550,7 @@ def test_by_keyboard_alone(admin: UsagePage, office: Office) -> None:
         _press_until(admin, "Tab", stop)
         _assert_focus_is_seen(admin)
     keyboard.press("Enter")
-    assert admin.find('th[data-column="user"]').get_attribute("aria-sort") == "ascending"
+    assert admin.find('thead [data-column="user"]').get_attribute("aria-sort") == "ascending"
 
 
 _DEEPEST = "let at = document.activeElement; while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement;"
