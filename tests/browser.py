@@ -125,7 +125,7 @@ _READ_TABLE = """
   const text = (cell) => {
     const copy = cell.cloneNode(true);
     for (const spoken of copy.querySelectorAll(".spoken")) spoken.remove();
-    return copy.textContent.trim();
+    return copy.textContent;
   };
   const read = (row) => Object.fromEntries([...row.children].map((cell) => {
     const data = cell.querySelector("data, time");

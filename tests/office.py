@@ -32,10 +32,11 @@ class Office:
         """What its people type in."""
         return self.gateway.url
 
-    def call(self, person: Person, model: str, at: datetime | None = None, **knobs: Any) -> str:
+    def call(self, person: Person, model: str, at: datetime | None = None, /, **knobs: Any) -> str:
         """One completion, sent to the sidecar as Open WebUI sends it. Returns its generation id.
 
-        `at`: when OpenRouter says that it was made. The second is in the id of the generation.
+        `at`: when OpenRouter says that it was made. The second is in the id of the generation. `knobs` are the
+        simulator's.
         """
         if at:
             knobs["generation_id"] = f"gen-{int(at.timestamp())}-{uuid4().hex[:20]}"
@@ -43,7 +44,7 @@ class Office:
             "Authorization": f"Bearer {PROXY_TOKEN}",
             "X-OpenWebUI-User-Id": person.user_id,
             "X-OpenWebUI-User-Name": quote(person.name, safe=" "),
-            "X-OpenWebUI-User-Email": person.email,
+            "X-OpenWebUI-User-Email": person.email.encode(),
             "X-OpenWebUI-User-Role": person.role,
         }
         body = {

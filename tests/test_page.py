@@ -508,7 +508,7 @@ def test_printing(admin: UsagePage, office: Office) -> None:
     """On paper there is the report of the period and nothing else; afterwards it is gone."""
     admin.open(office.url, "users", period="last-90-days")
     admin.find('[data-action="print"]').click()
-    admin.page.wait_for_function("window.isPrinted")
+    admin.page.wait_for_function("() => window.isPrinted")
     admin.page.emulate_media(media="print")
     report = admin.page.locator(".mai-usage-report article")
     assert report.is_visible()
