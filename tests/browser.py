@@ -68,7 +68,7 @@ class Window:
         context.set_default_timeout(PATIENCE_MS)
         self.page: Page = context.new_page()
         self.page.on("console", lambda said: self._noted(said.type, said.text))
-        self.page.on("pageerror", lambda error: self.trouble.append(f"error: {error}"))
+        self.page.on("pageerror", lambda error: self.trouble.append(f"uncaught: {error}"))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.on("response", lambda answer: self._answered(answer.status, answer.url))
         self.page.on("dialog", self._dialog)
