@@ -15,8 +15,8 @@ from stack import ROOT, TARGET, Program, loopback_client, wait_until
 
 PYTHON = "/usr/bin/python3"
 INSTALLED = TARGET / "open-webui"
-# Another one, of another version, that somebody installed himself.
-SITE = Path(os.environ.get("OPEN_WEBUI_SITE", INSTALLED)).resolve()
+# A `PYTHONPATH` to another one, of another version, that somebody installed himself.
+SITE = os.environ.get("OPEN_WEBUI_SITE", str(INSTALLED))
 PASSWORD = "a-password-for-loopback-only"
 # The first start migrates an empty database; on two busy cores that took up to a minute.
 READY_SECONDS = 240.0
@@ -124,7 +124,7 @@ class OpenWebUi(Program):
         data = directory / "data"
         self.base_url = f"http://127.0.0.1:{port}"
         environment = {
-            "PYTHONPATH": str(SITE),
+            "PYTHONPATH": SITE,
             # Its own way to say "installed from the package": sets the version and where the page's files are.
             "FROM_INIT_PY": "true",
             "DATA_DIR": str(data),
@@ -150,7 +150,7 @@ class OpenWebUi(Program):
 
     def start(self) -> None:
         """Installs it if that was not done yet, starts it and waits until it is healthy."""
-        if SITE == INSTALLED.resolve():
+        if SITE == str(INSTALLED):
             subprocess.run([ROOT / "tests/open_webui/install.sh"], check=True, stdin=subprocess.DEVNULL)
         super().start()
         self.wait_ready(f"{self.base_url}/health", READY_SECONDS)
