@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -52,6 +53,13 @@ class Booking:
     usage: Usage
 
 
+def made_at(generation_id: str) -> datetime:
+    """When a generation was made, by the second that its id holds: OpenRouter's own clock."""
+    second = re.fullmatch(r"gen-(?:[a-z]+-)?(\d{10})-.+", generation_id)
+    assert second, f"{generation_id} holds no second"
+    return datetime.fromtimestamp(int(second[1]), BILLING_ZONE)
+
+
 def charge_of(cost_pico_usd: int) -> int:
     """Cost times markup, half to even."""
     return int((Decimal(cost_pico_usd) * MARKUP).quantize(Decimal(1), ROUND_HALF_EVEN))
@@ -84,7 +92,7 @@ class Truth:
         cost = charge["cost_pico_usd"]
         usage = Usage(1, charge["prompt_tokens"], charge["completion_tokens"], cost, charge_of(cost))
         model = self._models.get(charge["model"], charge["model"])
-        day = datetime.fromtimestamp(charge["created_ms"] / 1000, BILLING_ZONE).strftime("%Y-%m-%d")
+        day = made_at(charge["generation_id"]).strftime("%Y-%m-%d")
         return Booking(day, self._users.get(told, UNATTRIBUTED), model, usage)
 
 

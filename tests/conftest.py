@@ -6,7 +6,9 @@ import os
 from collections.abc import Generator, Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
+from browser import chromium
 from roads import ROADS, Road, open_road
 from stack import LOG_TAIL_BYTES, Stack
 
@@ -42,6 +44,16 @@ def _stack(directories: pytest.TempPathFactory) -> Iterator[Stack]:
         yield stack
     finally:
         stack.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One Chromium for the tests of a module; each opens windows of its own.
+
+    Not for all: as long as it is there, nothing else of this process can run an event loop.
+    """
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(params=ROADS)

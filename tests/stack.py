@@ -296,6 +296,10 @@ class Stack:
         Stack.programs.append(program)
         program.start()
 
+    def at_end(self, end: Callable[[], object]) -> None:
+        """Has something ended with the rest, in its turn."""
+        self._ends.callback(end)
+
     def simulator(self) -> Simulator:
         """A simulated OpenRouter, started."""
         simulator = Simulator(self.directory / "openrouter-sim")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ import httpx
 from stack import ROOT, TARGET, Program, loopback_client, wait_until
 
 PYTHON = "/usr/bin/python3"
+INSTALLED = TARGET / "open-webui"
+# A `PYTHONPATH` to another one, of another version, that somebody installed himself.
+SITE = os.environ.get("OPEN_WEBUI_SITE", str(INSTALLED))
 PASSWORD = "a-password-for-loopback-only"
 # The first start migrates an empty database; on two busy cores that took up to a minute.
 READY_SECONDS = 240.0
@@ -117,10 +121,10 @@ class OpenWebUi(Program):
     """Open WebUI from target/open-webui, all its model calls pointed at `base_url`."""
 
     def __init__(self, directory: Path, port: int, base_url: str, key: str, **settings: str) -> None:
-        site, data = TARGET / "open-webui", directory / "data"
+        data = directory / "data"
         self.base_url = f"http://127.0.0.1:{port}"
         environment = {
-            "PYTHONPATH": str(site),
+            "PYTHONPATH": SITE,
             # Its own way to say "installed from the package": sets the version and where the page's files are.
             "FROM_INIT_PY": "true",
             "DATA_DIR": str(data),
@@ -146,7 +150,8 @@ class OpenWebUi(Program):
 
     def start(self) -> None:
         """Installs it if that was not done yet, starts it and waits until it is healthy."""
-        subprocess.run([ROOT / "tests/open_webui/install.sh"], check=True, stdin=subprocess.DEVNULL)
+        if SITE == str(INSTALLED):
+            subprocess.run([ROOT / "tests/open_webui/install.sh"], check=True, stdin=subprocess.DEVNULL)
         super().start()
         self.wait_ready(f"{self.base_url}/health", READY_SECONDS)
 

@@ -82,6 +82,8 @@ knobs! {
     byok: bool,
     /// The assistant's text.
     content: String,
+    /// The model's name in the answer and on the bill.
+    model: String,
     /// The provider's display name.
     provider: String,
     /// The charge, as decimal text, instead of tokens times price.

@@ -100,16 +100,17 @@ export class Dashboard {
   // What is chosen.
 
   remembered() {
-    const { today } = this.context.me;
+    const { me } = this.context;
     const told = this.memory?.read() ?? {};
     const period = PERIODS.includes(told.period) ? told.period : "this-month";
     const isCustom = period === "custom" && isPeriod(told);
-    const days = isCustom ? { from: told.from, to: told.to } : periodOf(period, today);
+    const days = isCustom ? { from: told.from, to: told.to } : periodOf(period, me.today);
     return {
       tab: this.tabs.some(({ id }) => id === told.tab) ? told.tab : this.tabs[0].id,
       period: period === "custom" && !isCustom ? "this-month" : period,
       ...days,
-      user_id: told.user_id ?? "",
+      // An employee may not even ask about others; the bookmark of an administrator does.
+      user_id: me.kind === "employee" ? "" : told.user_id ?? "",
       model: told.model ?? "",
     };
   }

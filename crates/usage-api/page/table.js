@@ -73,6 +73,8 @@ export class DataTable {
   append(rows) {
     this.changed.clear();
     this.rows = [...this.rows, ...rows];
+    // Whoever asks for more wants to see them.
+    this.visibleRows = Infinity;
     this.draw();
   }
 

@@ -108,6 +108,10 @@ impl Call {
         self.knobs.provider.as_deref().unwrap_or(self.model.provider)
     }
 
+    pub(crate) fn served_name(&self) -> &str {
+        self.knobs.model.as_deref().unwrap_or(self.model.served_name())
+    }
+
     /// Notes how much of the answer the client was sent.
     pub(crate) fn note_sent(&mut self, completion_tokens: i64) {
         self.sent_tokens = completion_tokens;
@@ -142,7 +146,7 @@ impl Call {
             generation_id: facts.generation_id.clone(),
             endpoint: facts.endpoint.to_owned(),
             external_user: facts.external_user.clone(),
-            model: self.model.served_name().to_owned(),
+            model: self.served_name().to_owned(),
             cost: cost.charged.to_string(),
             cost_pico_usd: cost.charged.as_i64(),
             prompt_tokens: meter.prompt_tokens,

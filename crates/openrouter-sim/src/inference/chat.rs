@@ -156,7 +156,7 @@ fn head(call: &Call, object: &str) -> Object {
         .raw_if(with_id, "id", &quoted(&call.facts.generation_id))
         .text("object", object)
         .number("created", call.facts.created_seconds())
-        .text("model", call.model.served_name())
+        .text("model", call.served_name())
         .text("provider", call.provider())
 }
 

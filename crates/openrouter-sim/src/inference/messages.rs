@@ -13,7 +13,7 @@ pub(crate) fn plain(call: &Call, answer: &Answer) -> Script {
     let told = call.knobs.usage != Some(UsageKnob::None);
     let body = head(call)
         .array("content", [block.end()])
-        .text("model", call.model.served_name())
+        .text("model", call.served_name())
         .text("stop_reason", stop_reason(answer))
         .null("stop_details")
         .null("stop_sequence")
@@ -27,7 +27,7 @@ pub(crate) fn stream(call: &Call, answer: &Answer) -> Script {
     let usage = Usage::new(&call.meter, call.cost(), &call.knobs);
     let message = head(call)
         .raw("content", "[]")
-        .text("model", call.model.served_name())
+        .text("model", call.served_name())
         .null("stop_reason")
         .null("stop_details")
         .null("stop_sequence")

@@ -139,7 +139,7 @@ fn response(call: &Call, status: Status, output: Option<&str>) -> Object {
         .raw_if(with_id, "id", &quoted(&call.facts.generation_id))
         .text("object", "response")
         .number("created_at", seconds)
-        .text("model", call.model.served_name())
+        .text("model", call.served_name())
         .text("status", status.text());
     let body = match status {
         Status::Completed => body.number("completed_at", seconds),

@@ -30,7 +30,7 @@ pub(crate) fn embeddings(call: &mut Call, inquiry: &Inquiry) -> Script {
         .raw_if(with_id, "id", &quoted(&call.facts.generation_id))
         .text("object", "list")
         .array("data", data)
-        .text("model", call.model.served_name())
+        .text("model", call.served_name())
         .raw_if(told(call), "usage", &usage);
     Script::json(body.end(), &call.knobs)
 }
@@ -54,7 +54,7 @@ pub(crate) fn rerank(call: &mut Call, inquiry: &Inquiry) -> Script {
     let with_id = call.knobs.body_id.unwrap_or(true);
     let body = Object::new()
         .raw_if(with_id, "id", &quoted(&call.facts.generation_id))
-        .text("model", call.model.served_name())
+        .text("model", call.served_name())
         .text("provider", call.provider())
         .array("results", results)
         .raw_if(told(call), "usage", &usage);
