@@ -31,7 +31,7 @@ from browser import (
     window,
 )
 from office import Office, open_office
-from stack import ORGANIZATION_NAME, Stack
+from stack import ADMIN_TOKEN, ORGANIZATION_NAME, Stack
 from stand_in import Person, StandIn
 
 EWA = Person("3f0d2c1e-0000-4000-8000-000000000001", "Ewa Administrator", "ewa@example.com", "admin")
@@ -318,6 +318,30 @@ def test_strangers_see_nothing(
         assert opened.trouble == []
         if message == "signed-out":
             assert page.find('a[href="/"]').is_visible(), "the way to sign in"
+
+
+def test_the_operator_comes_by_his_token(browser: Browser, office: Office) -> None:
+    """He has no account: he types the token, sees the costs beside the charges, and a reload forgets him."""
+    with window(browser, office.url, None) as opened:
+        page = UsagePage(opened.page)
+        page.page.goto(f"{office.url}/usage/#tab=models&period=last-90-days")
+        for token, tab in [("not-the-token", None), (ADMIN_TOKEN, "models")]:
+            page.find("details.operator > summary").click()
+            page.find('input[name="token"]').fill(token)
+            page.find('[data-action="enter"]').click()
+            if tab is None:
+                page.find('details.operator:not([open])').wait_for()
+        page.wait_shown("models")
+        by_model = sums(office.bookings(), lambda booking: booking.model)
+        costs = {key: row["cost"].value for key, row in page.table("models").rows.items()}
+        assert costs == {model: dollars(usage.cost_pico_usd) for model, usage in by_model.items()}
+        assert ADMIN_TOKEN not in page.markup() + page.page.url
+        rows = json.loads(_download(page, "json"))
+        assert {row["model"]: row["cost"] for row in rows} == costs, "the token goes with the download"
+        assert page.page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])") == '[{},{},""]'
+        page.page.reload()
+        page.find('[data-message="signed-out"]').wait_for()
+        assert opened.trouble == []
 
 
 def test_a_session_that_ends_takes_the_numbers_away(browser: Browser, office: Office) -> None:
