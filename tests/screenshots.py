@@ -1,4 +1,6 @@
-"""Pictures of every tab, light and dark, wide and on a phone, into docs/img: `target/tests-venv/bin/python tests/screenshots.py`.
+"""Pictures of every tab, light and dark, wide and on a phone, into docs/img.
+
+    target/tests-venv/bin/python tests/screenshots.py
 
 What they show is a made-up company; its calls really went through the sidecar to the simulator.
 """
@@ -52,8 +54,7 @@ MODELS = {
 
 def main() -> None:
     """Fills a sidecar and takes the pictures."""
-    people = [Person(f"3f0d2c1e-0000-4000-8000-{number:012}", name, _address(name)) for number, name in enumerate(NAMES)]
-    people[0] = Person(people[0].user_id, people[0].name, people[0].email, "admin")
+    people = [_person(number, name) for number, name in enumerate(NAMES)]
     with tempfile.TemporaryDirectory() as directory:
         stack = Stack(Path(directory))
         try:
@@ -68,9 +69,11 @@ def main() -> None:
     print(f"{len(list(DIRECTORY.glob('*.png')))} pictures, {total / 1e6:.1f} MB, in {DIRECTORY}", file=sys.stderr)
 
 
-def _address(name: str) -> str:
+def _person(number: int, name: str) -> Person:
     plain = name.lower().translate(str.maketrans("ąćęłńóśźżшевчнко", "acelnoszzsevcnko"))
-    return f"{plain.replace(' ', '.')}@dab.example"
+    address = f"{plain.replace(' ', '.')}@dab.example"
+    role = "admin" if number == 0 else "user"
+    return Person(f"3f0d2c1e-0000-4000-8000-{number:012}", name, address, role)
 
 
 def _work(office: Office) -> None:

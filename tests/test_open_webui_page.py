@@ -37,8 +37,9 @@ class Company:
 
     def charge(self, account: Account | None = None) -> str:
         """What he has to pay, or everybody, by OpenRouter's bill."""
-        bookings = assert_books_equal_truth(self.simulator, self.daemon, [self.admin.user_id, self.anna.user_id]).bookings()
-        by_user = sums(bookings, lambda booking: booking.user_id if account else None)
+        user_ids = [self.admin.user_id, self.anna.user_id]
+        truth = assert_books_equal_truth(self.simulator, self.daemon, user_ids)
+        by_user = sums(truth.bookings(), lambda booking: booking.user_id if account else None)
         return dollars(by_user[account.user_id if account else None].charge_pico_usd)
 
 
