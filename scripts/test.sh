@@ -23,7 +23,7 @@ fi
 say "faults and attacks, at smoke depth"
 cargo xtask faults
 
-say "end to end: Open WebUI, the official clients, Docker"
+say "end to end: Open WebUI, the page in a browser, the official clients, Docker"
 tests/install.sh
 tests/open_webui/install.sh
 exec target/tests-venv/bin/pytest tests

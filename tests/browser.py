@@ -228,7 +228,8 @@ class UsagePage:
 
     def markup(self) -> str:
         """The whole document and the component in it."""
-        return str(self.component.evaluate("(usage) => document.documentElement.outerHTML + usage.shadowRoot.innerHTML"))
+        both = "(usage) => document.documentElement.outerHTML + usage.shadowRoot.innerHTML"
+        return str(self.component.evaluate(both))
 
     def sideways(self) -> int:
         """By how many pixels the document is wider than the window."""

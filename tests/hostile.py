@@ -75,8 +75,8 @@ _LETTERS = [
     "李雷" * 30, "Ω≈ç√∫", "\ufffd\ufffd", "Zażółć gęślą jaźń", "ʎɐpoʇ", "１２３", "ａｄｍｉｎ", "Ewa\u00a0Administrator", "Еwa",
 ]
 _QUERIES = [
-    "'; DROP TABLE entries; --", '" OR "1"="1', "Robert'); DELETE FROM users;--", "=1+1", "=HYPERLINK(\"//evil.example\")",
-    "+1", "-1+1", "@SUM(A1)", "a,b;c\td" .replace("\t", " "), 'a""b', "a|b", "$(reboot)", "`reboot`", "; reboot", "a && b",
+    "'; DROP TABLE entries; --", '" OR "1"="1', "Robert'); DELETE FROM users;--", "=1+1", '=HYPERLINK("//evil.example")',
+    "+1", "-1+1", "@SUM(A1)", "a,b;c d", 'a""b', "a|b", "$(reboot)", "`reboot`", "; reboot", "a && b",
 ]
 _LONG = ["x" * 500, "word " * 90 + "end", "W" * 499, "<" * 480, "&" * 500, "-" * 300, "/" * 255, "a/" * 120]
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes target/tests-venv, the Python that runs these tests, with the accessibility checker (axe-core) beside it. Run again,
-# it does nothing until one of the files here changes. Needs: python3-venv, npm. The Open WebUI under test is not in it
+# Makes target/tests-venv, the Python that runs these tests, with the accessibility checker (axe-core) in it. Run again, it
+# does nothing until one of the files here changes. Needs: python3-venv, npm. The Open WebUI under test is not in it
 # (open_webui/install.sh): the two pin different versions of the same packages.
 set -euo pipefail
 

@@ -24,7 +24,7 @@ class Person:
 
 
 class StandIn:
-    """A server on a free port of loopback. It has further `documents` by their path, for what stands on other origins."""
+    """A server on a free port of loopback, with further `documents` by their path for what stands on other sites."""
 
     def __init__(self, people: list[Person]) -> None:
         accounts = {f"Bearer {person.token}": person for person in people}

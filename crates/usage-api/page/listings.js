@@ -125,11 +125,11 @@ export function prices(context) {
     title: words.prices,
     columns: [
       columns.text("model", words.model, (row) => [row.name, row.model].filter(Boolean).join(" "), modelCell),
-      columns.provider,
       columns.money("prompt_per_million", words.inputPrice, false),
       columns.money("completion_per_million", words.outputPrice, false),
       columns.money("request", words.requestPrice, false),
       columns.number("context_length", words.context, false),
+      columns.provider,
     ],
     keyOf: ({ model }) => model,
     sortedBy: { column: "model", direction: "ascending" },
