@@ -152,9 +152,9 @@ pub(crate) async fn calls(
             return Err(ApiError::BadQuestion("`after` must be the `next` of the page before".to_owned()));
         }
     };
-    let entries = api.options.ledger.reader().entries(&scope, filter.model.as_deref(), before, limit).await?;
-    let is_full = u32::try_from(entries.len()).is_ok_and(|length| length == limit);
-    let last = entries.last().filter(|_| is_full).and_then(|last| EntryPlace::of(last).ok());
+    let reader = api.options.ledger.reader();
+    let mut entries = reader.entries(&scope, filter.model.as_deref(), before, limit + 1).await?;
+    let last = cut_to(limit, &mut entries).and_then(|last| EntryPlace::of(last).ok());
     let next = last.map(|place| place.to_string());
     let calls = entries.into_iter().map(|entry| Call::of(entry, &view)).collect();
     Ok(Json(CallsPage { period, calls, next }))
@@ -167,10 +167,17 @@ pub(crate) async fn awaiting(
 ) -> Result<Json<AwaitingPage>, ApiError> {
     let (reader, own, limit) = (api.options.ledger.reader(), view.own.as_deref(), page.limit()?);
     let counts = Awaiting::of(reader.unsettled(own).await?);
-    let calls = reader.awaiting(own, page.after.as_deref(), limit).await?;
-    let is_full = u32::try_from(calls.len()).is_ok_and(|length| length == limit);
-    let next = calls.last().filter(|_| is_full).map(|last| last.id.clone());
+    let mut calls = reader.awaiting(own, page.after.as_deref(), limit + 1).await?;
+    let next = cut_to(limit, &mut calls).map(|last| last.id.clone());
     Ok(Json(AwaitingPage { counts, calls: calls.into_iter().map(AwaitingOne::of).collect(), next }))
+}
+
+/// Cuts a page that was read with one row too many; the last row on it where there is a next page.
+fn cut_to<T>(limit: u32, rows: &mut Vec<T>) -> Option<&T> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = rows.len() > limit;
+    rows.truncate(limit);
+    rows.last().filter(|_| has_more)
 }
 
 impl Call {

@@ -85,7 +85,7 @@ async fn pages_of_calls_hold_each_call_once() {
                 let page =
                     house.answer(ADMIN, &format!("calls?from=2026-10-01&limit={limit}{filter}{after}")).await;
                 let calls = page["calls"].as_array().unwrap();
-                assert!(calls.len() <= limit);
+                assert!(calls.len() <= limit && (!calls.is_empty() || all == 0), "an empty page is no page");
                 ids.extend(calls.iter().map(|call| call["id"].as_i64().unwrap()));
                 let Some(next) = page["next"].as_str() else { break };
                 after = format!("&after={next}");
