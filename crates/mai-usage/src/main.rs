@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use metering::Clock;
+use operator::{Console, KeysArgs};
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
@@ -34,6 +35,8 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         database: Option<PathBuf>,
     },
+    /// The account's keys at OpenRouter: make, list, limit, stop, replace, delete.
+    Keys(KeysArgs),
     /// Show it all on made-up chats against a simulated OpenRouter.
     Demo {
         /// End after the summary instead of staying up.
@@ -49,6 +52,10 @@ async fn main() -> ExitCode {
         Command::Daemon => commands::daemon::run(system_clock()).await,
         Command::Health => commands::health::run().await,
         Command::Verify { database } => commands::verify::run(database).await,
+        Command::Keys(arguments) => {
+            let done = operator::keys(arguments, &mut Console::of_process(), &system_clock()).await;
+            done.map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
     };
     outcome.unwrap_or_else(|error| exit::report(&error))
