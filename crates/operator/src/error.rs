@@ -9,6 +9,7 @@ use settings::Invalid;
 use crate::env_file::EnvFileError;
 use crate::keys::{FindError, PlanError};
 use crate::private_file::FileError;
+use crate::setup::SetupError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum OperatorError {
     /// What was asked for cannot be planned.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// What setup found and cannot decide.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
     /// `OpenRouter`.
     #[error(transparent)]
     Management(#[from] ManagementError),
@@ -66,12 +70,12 @@ pub enum OperatorError {
     #[error(transparent)]
     File(#[from] FileError),
     /// An `.env` file.
-    #[error("{path}: {source}", path = .path.display())]
+    #[error("{path}: {problem}", path = .path.display())]
     EnvFile {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: EnvFileError,
+        problem: EnvFileError,
     },
     /// Settings that the sidecar would refuse.
     #[error(transparent)]
@@ -80,7 +84,7 @@ pub enum OperatorError {
     #[error(transparent)]
     Ledger(#[from] OpenError),
     /// The database could not be written.
-    #[error("cannot record the organisation: {0}")]
+    #[error("cannot record the organisation")]
     Record(#[from] WriteError),
     /// Standard output.
     #[error("cannot write the output: {0}")]
@@ -107,11 +111,13 @@ impl OperatorError {
         match self {
             Self::Missing { .. }
             | Self::Value { .. }
-            | Self::Find(FindError::Several { .. }) => Failure::Usage,
+            | Self::Find(FindError::Several { .. })
+            | Self::Setup(SetupError::SecretUnknown { .. } | SetupError::KeyDead) => Failure::Usage,
             Self::ManagementKey
             | Self::File(FileError::Mode { .. } | FileError::NotText { .. } | FileError::TooLong { .. })
             | Self::EnvFile { .. }
-            | Self::Settings(_) => Failure::Configuration,
+            | Self::Settings(_)
+            | Self::Setup(SetupError::ManagementKeyInEnv) => Failure::Configuration,
             Self::File(FileError::Busy { .. }) => Failure::Busy,
             _ => Failure::Other,
         }

@@ -19,6 +19,8 @@ use apply::Destination;
 use find::find;
 use plan::{Rest, Step};
 
+pub(crate) use plan::{Named, amount_of, limit_in_words};
+
 pub use find::FindError;
 pub use plan::PlanError;
 

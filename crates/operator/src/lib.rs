@@ -11,6 +11,7 @@ mod keys;
 mod limit;
 mod making;
 mod private_file;
+mod setup;
 #[cfg(test)]
 mod testing;
 
@@ -20,6 +21,9 @@ pub use env_file::EnvFileError;
 pub use error::{Failure, OperatorError};
 pub use keys::{FindError, KeysAction, KeysArgs, PlanError, SecretArgs};
 pub use private_file::FileError;
+pub use setup::{SetupArgs, SetupError};
 
 /// `mai-usage keys`.
 pub use keys::run as keys;
+/// `mai-usage setup`.
+pub use setup::run as setup;

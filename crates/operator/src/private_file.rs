@@ -47,7 +47,7 @@ pub enum FileError {
         path: PathBuf,
     },
     /// The system refused.
-    #[error("cannot {attempted} {path}: {source}", path = .path.display())]
+    #[error("cannot {attempted} {path}", path = .path.display())]
     System {
         /// What was attempted: read, write.
         attempted: &'static str,

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
 
+mod dotenv;
 mod keys;
 mod person;
+mod setup;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
