@@ -279,6 +279,7 @@ async fn open_ledger(
             SpendingLimit::Usd(limit) => MonthlyLimit::Usd(limit),
             SpendingLimit::Unlimited => MonthlyLimit::Unlimited,
         }),
+        billing_email: None,
         zone: settings.billing_timezone.as_deref().map(BillingZone::named).transpose()?,
         now: clock.now(),
     };

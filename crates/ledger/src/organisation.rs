@@ -16,6 +16,8 @@ pub struct Organisation {
     pub markup: Markup,
     /// Its monthly limit in US dollars, decimal text; `None` without one.
     pub monthly_limit: Option<String>,
+    /// Where its invoices go.
+    pub billing_email: Option<String>,
     /// Its billing zone.
     pub zone: BillingZone,
 }

@@ -4,7 +4,11 @@ use std::process::ExitCode;
 
 use daemon::{LoggingError, StartError};
 use ledger::OpenError;
+use operator::{Failure, OperatorError};
 use settings::Invalid;
+
+/// Something is wrong with the command line.
+const USAGE: u8 = 2;
 
 /// An internal failure that a restart heals: a failed fsync, a writer that has ended.
 pub(crate) const SOFTWARE: u8 = 70;
@@ -36,7 +40,11 @@ fn code_of(error: &anyhow::Error) -> u8 {
         Some(StartError::Ledger(error)) => Some(error),
         Some(StartError::Zone(_)) => return CONFIGURATION,
         Some(_) => None,
-        None => error.downcast_ref::<OpenError>(),
+        None => match error.downcast_ref::<OperatorError>() {
+            Some(OperatorError::Ledger(error)) => Some(error),
+            Some(error) => return code_of_failure(error.failure()),
+            None => error.downcast_ref::<OpenError>(),
+        },
     };
     match open {
         Some(OpenError::Busy { .. }) => BUSY,
@@ -47,5 +55,14 @@ fn code_of(error: &anyhow::Error) -> u8 {
             | OpenError::File { .. },
         ) => CONFIGURATION,
         _ => 1,
+    }
+}
+
+const fn code_of_failure(failure: Failure) -> u8 {
+    match failure {
+        Failure::Usage => USAGE,
+        Failure::Configuration => CONFIGURATION,
+        Failure::Busy => BUSY,
+        Failure::Other => 1,
     }
 }

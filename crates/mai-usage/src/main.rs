@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use metering::Clock;
+use operator::{Console, KeysArgs, OperatorError, SetupArgs};
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
@@ -34,6 +35,10 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         database: Option<PathBuf>,
     },
+    /// Make a client's folder ready to be started: its key, its `.env`, its database. Run again it does what is left.
+    Setup(SetupArgs),
+    /// The account's keys at OpenRouter: make, list, limit, stop, replace, delete.
+    Keys(KeysArgs),
     /// Show it all on made-up chats against a simulated OpenRouter.
     Demo {
         /// End after the summary instead of staying up.
@@ -49,9 +54,20 @@ async fn main() -> ExitCode {
         Command::Daemon => commands::daemon::run(system_clock()).await,
         Command::Health => commands::health::run().await,
         Command::Verify { database } => commands::verify::run(database).await,
+        Command::Setup(arguments) => {
+            done(operator::setup(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Keys(arguments) => {
+            done(operator::keys(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
     };
     outcome.unwrap_or_else(|error| exit::report(&error))
+}
+
+/// The operator's commands have told what they did.
+fn done(outcome: Result<(), OperatorError>) -> anyhow::Result<ExitCode> {
+    Ok(outcome.map(|()| ExitCode::SUCCESS)?)
 }
 
 /// The one place where the program looks at the system's clock.

@@ -74,6 +74,10 @@ knobs! {
     generation_misses: u32,
     /// `GET /generation` fails: `429`, `500` or `html`.
     generation_error: String,
+    /// `/keys` fails, before anything is changed: `429`, `500`, or any other case of `error`.
+    keys_error: String,
+    /// `POST /keys` makes the key, and the edge in front of the API gives up before the answer: its secret is lost.
+    keys_answer_lost: bool,
     /// The counters of `GET /key` and `/keys` leave out charges younger than this.
     key_counter_lag_ms: i64,
     /// Analytics leave out charges younger than this.

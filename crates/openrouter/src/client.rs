@@ -67,6 +67,14 @@ struct KeptCatalogue {
     ask_again_at: Timestamp,
 }
 
+/// A whole answer to a question.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: http::StatusCode,
+    pub(crate) content_type: Option<HeaderValue>,
+    pub(crate) body: Bytes,
+}
+
 /// The client could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -220,13 +228,28 @@ impl Client {
         path_and_query: &str,
         key: &SecretString,
     ) -> Result<(http::StatusCode, Option<HeaderValue>, Bytes), UpstreamError> {
-        let request = self
+        let answer = self.ask(http::Method::GET, path_and_query, key, None).await?;
+        Ok((answer.status, answer.content_type, answer.body))
+    }
+
+    /// Asks a question, or for a change of the account where there is a body of JSON. It is sent once.
+    pub(crate) async fn ask(
+        &self,
+        method: http::Method,
+        path_and_query: &str,
+        key: &SecretString,
+        json: Option<String>,
+    ) -> Result<Answer, UpstreamError> {
+        let mut request = self
             .http
-            .get(self.url(path_and_query))
+            .request(method, self.url(path_and_query))
             .headers(self.own_headers())
             .header(header::ACCEPT, "application/json")
             .timeout(QUESTION_TIMEOUT)
             .bearer_auth(key.expose_secret());
+        if let Some(json) = json {
+            request = request.header(header::CONTENT_TYPE, "application/json").body(json);
+        }
         let mut response = request.send().await.map_err(|error| describe(&error))?;
         let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
         let mut body = Vec::new();
@@ -236,7 +259,7 @@ impl Client {
             }
             body.extend_from_slice(&piece);
         }
-        Ok((response.status(), content_type, body.into()))
+        Ok(Answer { status: response.status(), content_type, body: body.into() })
     }
 
     fn url(&self, path_and_query: &str) -> String {
@@ -277,7 +300,7 @@ fn innermost<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::
 }
 
 /// Everything but letters, digits and `-_.~` as `%XX`.
-fn percent_encode(text: &str) -> String {
+pub(crate) fn percent_encode(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
             encoded.push(char::from(byte));

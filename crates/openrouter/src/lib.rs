@@ -10,6 +10,7 @@ mod generation;
 mod json;
 mod key;
 mod lines;
+mod management;
 mod sender;
 mod usage;
 
@@ -18,3 +19,6 @@ pub use catalogue::Offer;
 pub use client::{Client, ClientError, ClientOptions, UpstreamError};
 pub use generation::GenerationAnswer;
 pub use key::{KeyAnswer, KeyCounter, hash_of_key};
+pub use management::{
+    CreatedKey, KeyChange, KeyRecord, LimitReset, Management, ManagementError, NewKey, UnknownReset,
+};

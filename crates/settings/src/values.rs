@@ -29,7 +29,10 @@ pub enum SpendingLimit {
 
 impl SpendingLimit {
     /// Reads `unlimited` or a plain decimal above zero, at most two places.
-    pub(crate) fn read(text: &str) -> Result<Self, &'static str> {
+    ///
+    /// # Errors
+    /// The rule, to be read after the name of what was given.
+    pub fn read(text: &str) -> Result<Self, &'static str> {
         const RULE: &str =
             "must be `unlimited` or US dollars above 0 with at most two decimal places, such as 250.00";
         if text.eq_ignore_ascii_case("unlimited") {

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// The crates from the top to the bottom: each may use only what stands below it.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "mai-usage",
     "daemon",
+    "operator",
     "proxy",
     "usage-api",
     "upkeep",
@@ -23,7 +24,8 @@ const ORDER: [&str; 12] = [
 ];
 
 /// What a crate must never know, whatever stands below it.
-const NEVER: [(&str, &[&str]); 9] = [
+const NEVER: [(&str, &[&str]); 10] = [
+    ("operator", &["axum", "config", "hyper", "proxy", "sqlx", "upkeep", "usage-api"]),
     ("proxy", &["sqlx", "config", "settings"]),
     ("usage-api", &["sqlx", "reqwest", "openrouter"]),
     ("upkeep", &["axum", "hyper", "sqlx", "config", "settings"]),
@@ -41,6 +43,7 @@ const NEVER: [(&str, &[&str]); 9] = [
             "metering",
             "open-webui",
             "openrouter",
+            "operator",
             "proxy",
             "settings",
             "upkeep",

@@ -26,6 +26,8 @@ pub struct OrganisationFacts {
     pub api_key_hash: Option<String>,
     /// Its monthly limit.
     pub monthly_limit: Option<MonthlyLimit>,
+    /// Where its invoices go.
+    pub billing_email: Option<String>,
     /// Its billing zone.
     pub zone: Option<BillingZone>,
     /// Now.
@@ -45,7 +47,16 @@ impl OrganisationFacts {
     /// Facts that name nothing.
     #[must_use]
     pub const fn none(now: Timestamp) -> Self {
-        Self { id: None, name: None, api_key: None, api_key_hash: None, monthly_limit: None, zone: None, now }
+        Self {
+            id: None,
+            name: None,
+            api_key: None,
+            api_key_hash: None,
+            monthly_limit: None,
+            billing_email: None,
+            zone: None,
+            now,
+        }
     }
 }
 
@@ -84,7 +95,10 @@ impl OrganisationFacts {
 
     fn name_something(&self) -> bool {
         let named = [self.name.is_some(), self.api_key.is_some(), self.api_key_hash.is_some()];
-        named.contains(&true) || self.monthly_limit.is_some() || self.zone.is_some()
+        named.contains(&true)
+            || self.monthly_limit.is_some()
+            || self.billing_email.is_some()
+            || self.zone.is_some()
     }
 
     async fn update(&self, id: &OrgId, connection: &mut SqliteConnection) -> Result<(), WriteError> {
@@ -98,6 +112,7 @@ impl OrganisationFacts {
                  openrouter_key_hash = coalesce(?4, openrouter_key_hash),
                  monthly_limit = CASE WHEN ?5 THEN ?6 ELSE monthly_limit END,
                  timezone = coalesce(?7, timezone),
+                 billing_email = coalesce(?9, billing_email),
                  updated_at = ?8
              WHERE id = ?1",
             id,
@@ -108,6 +123,7 @@ impl OrganisationFacts {
             limit,
             zone,
             now_ms,
+            self.billing_email,
         )
         .execute(connection)
         .await?;
@@ -122,9 +138,9 @@ impl OrganisationFacts {
         sqlx::query!(
             "INSERT INTO client_organizations (
                  id, name, openrouter_api_key, openrouter_key_hash, markup_rate, monthly_limit, timezone,
-                 created_at, updated_at
+                 created_at, updated_at, billing_email
              )
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, 'Europe/Warsaw'), ?8, ?8)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, coalesce(?7, 'Europe/Warsaw'), ?8, ?8, ?9)",
             id,
             name,
             key,
@@ -133,6 +149,7 @@ impl OrganisationFacts {
             limit,
             zone,
             now_ms,
+            self.billing_email,
         )
         .execute(connection)
         .await?;
@@ -167,7 +184,7 @@ async fn is_recorded(id: &OrgId, connection: &mut SqliteConnection) -> Result<bo
 async fn read(id: &OrgId, connection: &mut SqliteConnection) -> Result<Organisation, WriteError> {
     let text = id.as_str();
     let row = sqlx::query!(
-        "SELECT name, openrouter_api_key, markup_rate, monthly_limit, timezone
+        "SELECT name, openrouter_api_key, markup_rate, monthly_limit, billing_email, timezone
          FROM client_organizations
          WHERE id = ?1",
         text,
@@ -180,6 +197,7 @@ async fn read(id: &OrgId, connection: &mut SqliteConnection) -> Result<Organisat
         api_key: row.openrouter_api_key.map(SecretString::from),
         markup: Markup::parse(&row.markup_rate).map_err(WriteError::refused)?,
         monthly_limit: row.monthly_limit,
+        billing_email: row.billing_email,
         zone: BillingZone::named(&row.timezone).map_err(WriteError::refused)?,
     })
 }

@@ -3,3 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
 
 mod command_line;
+mod operator;
+mod sessions;

@@ -47,8 +47,17 @@ pub(super) fn routes() -> Router<Arc<World>> {
         .route("/keys/{hash}", get(show).patch(update).delete(remove))
 }
 
+/// The management key, unless a knob makes all of this fail.
+fn admitted(world: &World, headers: &HeaderMap) -> Result<ApiKey, Refusal> {
+    let key = key_management_key(world, headers)?;
+    match world.knobs().keys_error.as_deref().and_then(|case| Refusal::of_case(case, "none")) {
+        Some(refusal) => Err(refusal),
+        None => Ok(key),
+    }
+}
+
 async fn list(State(world): State<Arc<World>>, headers: HeaderMap, Query(page): Query<Page>) -> Response {
-    if let Err(refusal) = key_management_key(&world, &headers) {
+    if let Err(refusal) = admitted(&world, &headers) {
         return refusal.into_response();
     }
     let now_ms = world.clock.now_ms();
@@ -63,10 +72,13 @@ async fn list(State(world): State<Arc<World>>, headers: HeaderMap, Query(page): 
 }
 
 async fn create(State(world): State<Arc<World>>, headers: HeaderMap, body: Bytes) -> Response {
-    let made = key_management_key(&world, &headers)
+    let made = admitted(&world, &headers)
         .and_then(|_| Members::read(&body))
         .and_then(|members| make(&world, &members));
     match made {
+        Ok(_) if world.knobs().keys_answer_lost == Some(true) => {
+            Refusal::html(StatusCode::GATEWAY_TIMEOUT).into_response()
+        }
         Ok((key, secret)) => {
             let body = Object::new().object("data", described(&world, &key)).text("key", &secret);
             json_response(StatusCode::CREATED, body.end())
@@ -76,7 +88,7 @@ async fn create(State(world): State<Arc<World>>, headers: HeaderMap, body: Bytes
 }
 
 async fn show(State(world): State<Arc<World>>, headers: HeaderMap, Path(hash): Path<String>) -> Response {
-    let found = key_management_key(&world, &headers).and_then(|_| find(&world, &hash));
+    let found = admitted(&world, &headers).and_then(|_| find(&world, &hash));
     match found {
         Ok(key) => ok(Object::new().object("data", described(&world, &key))),
         Err(refusal) => refusal.into_response(),
@@ -89,13 +101,12 @@ async fn update(
     Path(hash): Path<String>,
     body: Bytes,
 ) -> Response {
-    let changed =
-        key_management_key(&world, &headers).and_then(|_| find(&world, &hash)).and_then(|mut key| {
-            apply(&mut key, &Members::read(&body)?)?;
-            key.updated_ms = Some(world.clock.now_ms());
-            world.keyring().insert(key.clone());
-            Ok(key)
-        });
+    let changed = admitted(&world, &headers).and_then(|_| find(&world, &hash)).and_then(|mut key| {
+        apply(&mut key, &Members::read(&body)?)?;
+        key.updated_ms = Some(world.clock.now_ms());
+        world.keyring().insert(key.clone());
+        Ok(key)
+    });
     match changed {
         Ok(key) => ok(Object::new().object("data", described(&world, &key))),
         Err(refusal) => refusal.into_response(),
@@ -103,7 +114,7 @@ async fn update(
 }
 
 async fn remove(State(world): State<Arc<World>>, headers: HeaderMap, Path(hash): Path<String>) -> Response {
-    let removed = key_management_key(&world, &headers).and_then(|_| find(&world, &hash));
+    let removed = admitted(&world, &headers).and_then(|_| find(&world, &hash));
     match removed {
         Ok(key) => {
             world.keyring().remove(&key.hash);

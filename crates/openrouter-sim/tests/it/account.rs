@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openrouter_sim::{DEFAULT_KEY, DEFAULT_MANAGEMENT_KEY, Options, Simulator};
+use openrouter_sim::{DEFAULT_KEY, DEFAULT_MANAGEMENT_KEY, Knobs, Options, Simulator};
 use serde_json::{Value, json};
 
 use crate::client::{chat, exchange, manage, read, start, with_key};
@@ -69,6 +69,22 @@ async fn a_key_lives_and_dies() {
     assert_eq!(names(manage(&sim, "GET", "/keys?include_disabled=true", None).await.json()), 2);
     assert_eq!(manage(&sim, "DELETE", &path, None).await.text(), r#"{"deleted":true}"#);
     assert_eq!(manage(&sim, "GET", &path, None).await.status, 404);
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn managing_keys_fails_and_answers_are_lost() {
+    let sim = start().await;
+    for (case, status) in [("429-platform", 429), ("500", 500), ("html-502", 502)] {
+        sim.set_knobs(Knobs { keys_error: Some(case.to_owned()), ..Knobs::default() });
+        assert_eq!(manage(&sim, "GET", "/keys", None).await.status, status);
+        assert_eq!(manage(&sim, "POST", "/keys", Some(&json!({"name": "a"}))).await.status, status);
+    }
+    sim.set_knobs(Knobs { keys_answer_lost: Some(true), ..Knobs::default() });
+    let lost = manage(&sim, "POST", "/keys", Some(&json!({"name": "b"}))).await;
+    assert_eq!((lost.status, lost.text().contains("sk-or")), (504, false));
+    let keys = manage(&sim, "GET", "/keys", None).await;
+    assert!(keys.text().contains(r#""name":"b""#) && !keys.text().contains(r#""name":"a""#));
     sim.stop().await;
 }
 

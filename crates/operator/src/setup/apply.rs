@@ -1,0 +1,166 @@
+//! Doing one step.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+
+use ledger::{Ledger, LedgerOptions, MonthlyLimit, OrganisationFacts};
+use metering::{BillingZone, Clock, OrgId};
+use openrouter::{
+    Client, KeyAnswer, KeyChange, KeyRecord, LimitReset, Management, ManagementError, NewKey, hash_of_key,
+};
+use secrecy::ExposeSecret;
+use settings::SpendingLimit;
+use tokio_util::task::TaskTracker;
+
+use super::journal::Intent;
+use super::plan::{SetupError, Step, Value, Wanted};
+use super::{Tokens, gather};
+use crate::env_file::EnvFile;
+use crate::making::make_key;
+use crate::private_file::FileError;
+use crate::{OperatorError, private_file};
+
+/// What the steps work on.
+pub(super) struct Work<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) env: EnvFile,
+    /// The account's keys before the first step.
+    pub(super) keys: Vec<KeyRecord>,
+    pub(super) wanted: &'a Wanted,
+    pub(super) management: Management,
+    pub(super) client: Client,
+    pub(super) clock: &'a Clock,
+    pub(super) token: Tokens,
+}
+
+impl Work<'_> {
+    pub(super) async fn apply(&mut self, step: &Step) -> Result<(), OperatorError> {
+        match step {
+            Step::WriteEnv { values, .. } => self.write_env(values),
+            Step::DeleteKey { key } => Ok(self.management.delete(&key.hash).await?),
+            Step::NoteIntent { key_name } => {
+                Intent { key_name: key_name.clone(), at: self.clock.now() }.write(self.folder)
+            }
+            Step::CreateKey { new, .. } => self.create_key(new).await,
+            Step::ForgetIntent => Intent::forget(self.folder),
+            Step::SetLimit { key, wanted, .. } => {
+                let limit = wanted.amount();
+                let limit_reset = Some(limit.map(|_| LimitReset::Monthly));
+                let change = KeyChange { limit: Some(limit), limit_reset, ..KeyChange::default() };
+                self.management.update(&key.hash, &change).await?;
+                Ok(())
+            }
+            Step::TestKey => self.test_key().await,
+            Step::RecordOrganisation { id, name, database } => {
+                self.record(OrgId::new(id.clone()), name, database).await
+            }
+        }
+    }
+
+    fn write_env(&mut self, values: &[(&'static str, Value)]) -> Result<(), OperatorError> {
+        for (name, value) in values {
+            match value {
+                Value::Known(value) => self.set(name, value)?,
+                Value::FreshToken => self.set(name, (self.token)().expose_secret())?,
+            }
+        }
+        self.save()
+    }
+
+    /// Makes the key and puts its secret on the disk at once. Where that fails the key is deleted: nobody has seen the secret.
+    async fn create_key(&mut self, new: &NewKey) -> Result<(), OperatorError> {
+        let made = make_key(&self.management, new, &self.keys).await?;
+        let saved = self.set("OPENROUTER_API_KEY", made.secret.expose_secret()).and_then(|()| self.save());
+        if saved.is_err() {
+            // If this fails too, the intent lets the next run do it.
+            let _ = self.management.delete(&made.record.hash).await;
+        }
+        saved
+    }
+
+    /// A question that costs nothing.
+    async fn test_key(&self) -> Result<(), OperatorError> {
+        let key = self.env.get("OPENROUTER_API_KEY").unwrap_or_default();
+        let answer = self.client.key(&key.into()).await.map_err(ManagementError::from)?;
+        match answer {
+            KeyAnswer::Accepted(_) => Ok(()),
+            KeyAnswer::Management => Err(SetupError::ManagementKeyInEnv.into()),
+            KeyAnswer::Rejected => Err(SetupError::KeyNotConfirmed("HTTP status 401".to_owned()).into()),
+            KeyAnswer::Refused(why) => Err(SetupError::KeyNotConfirmed(why).into()),
+        }
+    }
+
+    /// Creates the database where there is none, and records what is not recorded yet.
+    async fn record(&self, id: OrgId, name: &str, database: &Path) -> Result<(), OperatorError> {
+        make_folder_of(database)?;
+        let tasks = TaskTracker::new();
+        let facts = self.organisation(id.clone(), name)?;
+        let nothing = OrganisationFacts { id: Some(id), ..OrganisationFacts::none(facts.now) };
+        let options =
+            LedgerOptions { path: database.to_owned(), organisation: nothing, tasks: tasks.clone() };
+        let (ledger, stopped) = Ledger::open(&options).await?;
+        let recorded = if is_recorded(&ledger, &facts) {
+            Ok(())
+        } else {
+            ledger.ensure_organisation(facts).await.map(|_| ())
+        };
+        drop(ledger);
+        // The writer tells nothing more: what it was asked to write is answered above.
+        let _ = stopped.await;
+        tasks.close();
+        tasks.wait().await;
+        Ok(recorded?)
+    }
+
+    fn organisation(&self, id: OrgId, name: &str) -> Result<OrganisationFacts, OperatorError> {
+        let key = self.env.get("OPENROUTER_API_KEY");
+        let zone = BillingZone::named(&self.wanted.zone)
+            .map_err(|_| OperatorError::Value { flag: "--time-zone", rule: "must be an IANA time zone" })?;
+        Ok(OrganisationFacts {
+            id: Some(id),
+            name: Some(name.to_owned()),
+            api_key: key.map(Into::into),
+            api_key_hash: key.map(hash_of_key),
+            monthly_limit: Some(match &self.wanted.limit.0 {
+                SpendingLimit::Unlimited => MonthlyLimit::Unlimited,
+                SpendingLimit::Usd(limit) => MonthlyLimit::Usd(limit.clone()),
+            }),
+            billing_email: self.wanted.billing_email.clone(),
+            zone: Some(zone),
+            now: self.clock.now(),
+        })
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), OperatorError> {
+        let path = gather::env_path(self.folder);
+        self.env.set(name, value).map_err(|problem| OperatorError::EnvFile { path, problem })
+    }
+
+    fn save(&self) -> Result<(), OperatorError> {
+        Ok(private_file::replace(&gather::env_path(self.folder), &self.env.to_string())?)
+    }
+}
+
+/// True where writing would only change the instant of the last change.
+fn is_recorded(ledger: &Ledger, facts: &OrganisationFacts) -> bool {
+    let recorded = ledger.organisation();
+    let key = recorded.api_key.as_ref().map(ExposeSecret::expose_secret);
+    let limit = match &facts.monthly_limit {
+        Some(MonthlyLimit::Usd(limit)) => Some(limit),
+        Some(MonthlyLimit::Unlimited) | None => None,
+    };
+    facts.name.as_ref() == Some(&recorded.name)
+        && facts.api_key.as_ref().map(ExposeSecret::expose_secret) == key
+        && recorded.monthly_limit.as_ref() == limit
+        && facts.zone.as_ref().map(BillingZone::name) == Some(recorded.zone.name())
+        && (facts.billing_email.is_none() || facts.billing_email == recorded.billing_email)
+}
+
+fn make_folder_of(database: &Path) -> Result<(), FileError> {
+    let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| FileError::System { attempted: "make", path: folder.to_owned(), source })
+}
