@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// The crates from the top to the bottom: each may use only what stands below it.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "mai-usage",
     "daemon",
     "proxy",
@@ -16,6 +16,7 @@ const ORDER: [&str; 12] = [
     "settings",
     "openrouter",
     "open-webui",
+    "sample-ledger",
     "ledger",
     "metering",
     "openrouter-sim",
