@@ -11,6 +11,7 @@ mod reads {
     pub(crate) mod awaiting;
     pub(crate) mod due;
     pub(crate) mod entries;
+    pub(crate) mod kept;
     pub(crate) mod polls;
     pub(crate) mod prices;
     pub(crate) mod usage;
@@ -38,7 +39,7 @@ pub use reads::due::OpenCall;
 pub use reads::entries::{EntryPlace, EntryRecord, NoPlace};
 pub use reads::polls::Reconciliation;
 pub use reads::prices::{ModelPrice, PriceList};
-pub use reads::usage::{Scope, Usage, UsageBy, UserRecord};
+pub use reads::usage::{Scope, Summary, Usage, UsageBy, UserRecord};
 pub use verify::{Finding, Verification};
 pub use writes::admit::{Admission, Asker, NewCall};
 pub use writes::asked::Asked;
@@ -69,6 +70,8 @@ pub struct Ledger {
 #[derive(Clone, Debug)]
 pub struct LedgerReader {
     pool: sqlx::SqlitePool,
+    /// Sums of days that are over.
+    kept: reads::kept::Kept,
     /// Without links, so that what lies beside it is found.
     path: std::path::PathBuf,
 }

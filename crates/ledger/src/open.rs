@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::error::OpenError;
 use crate::mark::{Lock, beside, marked_commits, missing_commits};
+use crate::reads::kept::Kept;
 use crate::seal::seal_what_came_before;
 use crate::{Ledger, LedgerReader, OrganisationFacts, writer};
 
@@ -117,7 +118,7 @@ impl LedgerReader {
             .connect_with(connect)
             .await
             .map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
-        Ok(Self { pool, path: own_name(path)? })
+        Ok(Self { pool, kept: Kept::default(), path: own_name(path)? })
     }
 }
 

@@ -201,12 +201,14 @@ pub(crate) async fn summary(
     Extension(view): Extension<View>,
     period: Period,
 ) -> Answer<Summary> {
-    let usage = whole(&api, &view, period).await?;
+    let summary = api.options.ledger.reader().summary(&view.scope(&api, period)).await?;
+    let (usage, users, models) = summary
+        .map_or_else(|| (nothing(), 0, 0), |ledger::Summary { usage, users, models }| (usage, users, models));
     Ok(Json(Summary {
         period,
         sums: view.sums(&usage),
-        users: usage.users,
-        models: usage.models,
+        users,
+        models,
         days: usage.days,
         first_activity_at: usage.first_activity_at_ms.and_then(instant),
         last_activity_at: usage.last_activity_at_ms.and_then(instant),
@@ -297,12 +299,9 @@ pub(crate) async fn overview(State(api): Api, Extension(view): Extension<View>) 
         Period { from: last_month, to: last_month.last_of_month() },
         Period { from: last_month, to: same_day },
     ];
-    let [today_usage, this_month, last_month, so_far] = [
-        whole(&api, &view, periods[0]).await?,
-        whole(&api, &view, periods[1]).await?,
-        whole(&api, &view, periods[2]).await?,
-        whole(&api, &view, periods[3]).await?,
-    ];
+    let scopes = periods.map(|period| view.scope(&api, period));
+    let mut sums = api.options.ledger.reader().sums(&scopes).await?.into_iter();
+    let [today_usage, this_month, last_month, so_far] = periods.map(|_| sums.next().unwrap_or_else(nothing));
     let of = |period: Period, usage: &Usage| PeriodSums { period, sums: view.sums(usage) };
     let unsettled = api.options.ledger.reader().unsettled(view.own.as_deref()).await?;
     Ok(Json(Overview {
@@ -314,11 +313,6 @@ pub(crate) async fn overview(State(api): Api, Extension(view): Extension<View>) 
         last_month_so_far: of(periods[3], &so_far),
         awaiting: Awaiting::of(unsettled),
     }))
-}
-
-async fn whole(api: &UsageApi, view: &View, period: Period) -> Result<Usage, ApiError> {
-    let usage = api.options.ledger.reader().usage(&view.scope(api, period), UsageBy::Nothing).await?;
-    Ok(usage.into_iter().next().unwrap_or_else(nothing))
 }
 
 /// This month's charge, spread over the whole month at the pace so far; by the minute, so that an answer stays the same for
@@ -386,7 +380,6 @@ const fn nothing() -> Usage {
         charge_pico_usd: 0,
         days: 0,
         users: 0,
-        models: 0,
         first_activity_at_ms: None,
         last_activity_at_ms: None,
     }

@@ -17,6 +17,7 @@ const ORDER: [&str; 13] = [
     "settings",
     "openrouter",
     "open-webui",
+    "sample-ledger",
     "ledger",
     "metering",
     "openrouter-sim",

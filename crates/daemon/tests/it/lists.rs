@@ -3,7 +3,14 @@
 use jiff::SignedDuration;
 use serde_json::Value;
 
-use crate::{House, MODEL, TOKEN};
+use crate::{House, MODEL, TOKEN, eventually};
+
+/// How often the list was asked for; upkeep asks for it by itself, once, to keep the prices.
+async fn asked_beside_upkeep(house: &House) -> usize {
+    let ledger = house.ledger().await;
+    eventually("the prices are kept", async || ledger.price_list().await.unwrap().is_some()).await;
+    house.simulator.requests().iter().filter(|seen| seen.path.ends_with("/models")).count() - 1
+}
 
 #[tokio::test]
 async fn the_list_of_models_is_asked_for_once() {
@@ -13,8 +20,7 @@ async fn the_list_of_models_is_asked_for_once() {
         let list: Value = answer.error_for_status().unwrap().json().await.unwrap();
         assert!(list["data"].as_array().unwrap().iter().any(|model| model["id"] == MODEL));
     }
-    let asked = house.simulator.requests().iter().filter(|seen| seen.path.ends_with("/models")).count();
-    assert_eq!(asked, 1);
+    assert_eq!(asked_beside_upkeep(&house).await, 1);
     let endpoints = house.url(&format!("models/{MODEL}/endpoints"));
     let answer = house.http.get(endpoints).bearer_auth(TOKEN).send().await.unwrap();
     assert!(answer.status().is_success());
@@ -39,8 +45,7 @@ async fn a_list_that_cannot_be_had_any_more_is_served_stale() {
     let fresh = ask().await.bytes().await.unwrap();
     house.advance(SignedDuration::from_mins(3));
     assert!(ask().await.status().is_success());
-    let asked = house.simulator.requests().iter().filter(|seen| seen.path.ends_with("/models")).count();
-    assert_eq!(asked, 2, "an old list is asked for again");
+    assert_eq!(asked_beside_upkeep(&house).await, 2, "an old list is asked for again");
     house.simulator.stop().await;
     house.ahead_ms.fetch_add(180_000, std::sync::atomic::Ordering::SeqCst);
     let stale = ask().await;

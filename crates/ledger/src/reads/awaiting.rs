@@ -71,7 +71,8 @@ impl LedgerReader {
         before: Option<&str>,
         limit: u32,
     ) -> Result<Vec<AwaitingCall>, ReadError> {
-        // One branch a state, as each has an index of its own; together they would read every call there ever was.
+        // One branch a state, as each has an index of its own; together they would read every call there ever was. The plus keeps
+        // the planner from merging the branches in the order of the ids, for which it would read them all as well.
         let calls = sqlx::query_as!(
             AwaitingCall,
             "WITH unsettled AS (
@@ -89,7 +90,7 @@ impl LedgerReader {
              FROM unsettled
              JOIN users ON users.user_id = unsettled.user_id
              WHERE (?1 IS NULL OR unsettled.user_id = ?1) AND (?2 IS NULL OR unsettled.id < ?2)
-             ORDER BY unsettled.id DESC
+             ORDER BY +unsettled.id DESC
              LIMIT ?3",
             user_id,
             before,

@@ -103,9 +103,10 @@ impl FromStr for EntryPlace {
     }
 }
 
-/// Every question is the same but for the condition that chooses the index.
+/// Every question is the same but for the index and the condition that goes with it. The index is named: the planner knows
+/// nothing about the entries, and would look for a pair of user and model among all that the model was asked.
 macro_rules! entries {
-    ($reader:expr, $condition:tt, $($argument:expr),+) => {
+    ($reader:expr, $index:tt, $condition:tt, $($argument:expr),+) => {
         sqlx::query_as!(
             EntryRecord,
             "SELECT
@@ -115,7 +116,7 @@ macro_rules! entries {
                  completion_tokens AS 'completion_tokens?', reasoning_tokens AS 'reasoning_tokens?',
                  cached_tokens AS 'cached_tokens?', cost_pico_usd AS 'cost_pico_usd!',
                  charge_pico_usd AS 'charge_pico_usd!', cost_source AS 'cost_source!', generation_id AS 'generation_id?'
-             FROM entries
+             FROM entries " + $index + "
              JOIN users ON users.user_id = entries.user_id
              WHERE entries.org_id = ?1 AND " + $condition,
             $($argument),+
@@ -146,9 +147,10 @@ impl LedgerReader {
         };
         let day = day.to_string();
         let entries = match (scope.user_id.as_deref(), model) {
-            (Some(user_id), model) => entries!(
+            (Some(user_id), Some(model)) => entries!(
                 self,
-                "entries.user_id = ?7 AND (?8 IS NULL OR model = ?8)
+                "INDEXED BY entries_by_user_and_model",
+                "entries.user_id = ?7 AND model = ?8
                      AND day >= ?2 AND (day, occurred_at_ms, entries.id) < (?3, ?4, ?5)
                  ORDER BY day DESC, occurred_at_ms DESC, entries.id DESC
                  LIMIT ?6",
@@ -161,8 +163,24 @@ impl LedgerReader {
                 user_id,
                 model
             ),
+            (Some(user_id), None) => entries!(
+                self,
+                "INDEXED BY entries_by_user",
+                "entries.user_id = ?7
+                     AND day >= ?2 AND (day, occurred_at_ms, entries.id) < (?3, ?4, ?5)
+                 ORDER BY day DESC, occurred_at_ms DESC, entries.id DESC
+                 LIMIT ?6",
+                org,
+                from,
+                day,
+                occurred_at_ms,
+                id,
+                limit,
+                user_id
+            ),
             (None, Some(model)) => entries!(
                 self,
+                "INDEXED BY entries_by_model",
                 "model = ?7
                      AND day >= ?2 AND (day, occurred_at_ms, entries.id) < (?3, ?4, ?5)
                  ORDER BY day DESC, occurred_at_ms DESC, entries.id DESC
@@ -177,6 +195,7 @@ impl LedgerReader {
             ),
             (None, None) => entries!(
                 self,
+                "INDEXED BY entries_by_day",
                 "day >= ?2 AND (day, occurred_at_ms, entries.id) < (?3, ?4, ?5)
                  ORDER BY day DESC, occurred_at_ms DESC, entries.id DESC
                  LIMIT ?6",
@@ -205,6 +224,7 @@ impl LedgerReader {
         let org = org_id.as_str();
         Ok(entries!(
             self,
+            "",
             "entries.id > ?2 AND (?3 IS NULL OR entries.user_id = ?3)
              ORDER BY entries.id
              LIMIT ?4",

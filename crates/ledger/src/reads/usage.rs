@@ -1,13 +1,16 @@
 //! The sums of daily rows: of a period, by day, user and model.
 
+use std::collections::HashSet;
+
 use jiff::civil::Date;
 use metering::OrgId;
+use sqlx::SqliteConnection;
 
 use crate::LedgerReader;
 use crate::error::ReadError;
 
 /// What is summed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Scope {
     /// The organisation.
     pub org_id: OrgId,
@@ -20,7 +23,7 @@ pub struct Scope {
 }
 
 /// What there is one sum for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum UsageBy {
     /// The whole scope: one sum, of zeros where nothing was used.
     Nothing,
@@ -57,10 +60,8 @@ pub struct Usage {
     pub charge_pico_usd: i64,
     /// Different days with an entry.
     pub days: i64,
-    /// Different users with an entry.
+    /// Different users with an entry, where it is of days or of one user; otherwise 0.
     pub users: i64,
-    /// Different models with an entry.
-    pub models: i64,
     /// The first call's instant, Unix milliseconds.
     pub first_activity_at_ms: Option<i64>,
     /// The last call's instant, Unix milliseconds.
@@ -80,27 +81,35 @@ pub struct UserRecord {
     pub email: Option<String>,
 }
 
-/// Every question is the same but for its keys and the order; the macro keeps them checked at compile time.
+/// How much of an organisation was used in a period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The sum of the period.
+    pub usage: Usage,
+    /// Different users with an entry.
+    pub users: i64,
+    /// Different models with an entry.
+    pub models: i64,
+}
+
+/// Every question is the same but for what it counts, its keys and the order; the macro keeps them checked at compile
+/// time. What nobody reads is not counted: a `count(DISTINCT …)` costs as much as five sums.
 macro_rules! sums {
-    ($reader:expr, $scope:expr, $keys:tt, $group_and_order:tt) => {{
+    ($connection:expr, $scope:expr, $keys_and_counts:tt, $group_and_order:tt) => {{
         let (org, user_id) = ($scope.org_id.as_str(), $scope.user_id.as_deref());
         let (from, to) = ($scope.from.to_string(), $scope.to.to_string());
         sqlx::query_as!(
             Usage,
-            "SELECT "
-                + $keys
-                + ",
+            "SELECT
                  coalesce(sum(requests), 0) AS 'requests!: i64',
                  coalesce(sum(prompt_tokens), 0) AS 'prompt_tokens!: i64',
                  coalesce(sum(completion_tokens), 0) AS 'completion_tokens!: i64',
                  coalesce(sum(cost_pico_usd), 0) AS 'cost_pico_usd!: i64',
                  coalesce(sum(charge_pico_usd), 0) AS 'charge_pico_usd!: i64',
-                 count(DISTINCT day) AS 'days!: i64',
-                 count(DISTINCT user_id) AS 'users!: i64',
-                 count(DISTINCT model) AS 'models!: i64',
                  min(first_activity_at_ms) AS 'first_activity_at_ms?: i64',
-                 max(last_activity_at_ms) AS 'last_activity_at_ms?: i64'
-             FROM daily_usage
+                 max(last_activity_at_ms) AS 'last_activity_at_ms?: i64', "
+                + $keys_and_counts
+                + " FROM daily_usage
              WHERE org_id = ?1 AND day BETWEEN ?2 AND ?3 AND (?4 IS NULL OR user_id = ?4) "
                 + $group_and_order,
             org,
@@ -108,7 +117,7 @@ macro_rules! sums {
             to,
             user_id,
         )
-        .fetch_all(&$reader.pool)
+        .fetch_all($connection)
         .await?
     }};
 }
@@ -119,44 +128,39 @@ impl LedgerReader {
     /// # Errors
     /// [`ReadError`] where the file cannot be read.
     pub async fn usage(&self, scope: &Scope, by: UsageBy) -> Result<Vec<Usage>, ReadError> {
-        Ok(match by {
-            UsageBy::Nothing => sums!(
-                self,
-                scope,
-                "NULL AS 'day?: String', NULL AS 'user_id?: String', NULL AS 'model?: String'",
-                ""
-            ),
-            UsageBy::Day => sums!(
-                self,
-                scope,
-                "day AS 'day?: String', NULL AS 'user_id?: String', NULL AS 'model?: String'",
-                "GROUP BY day ORDER BY day"
-            ),
-            UsageBy::User => sums!(
-                self,
-                scope,
-                "NULL AS 'day?: String', user_id AS 'user_id?: String', NULL AS 'model?: String'",
-                "GROUP BY user_id ORDER BY 8 DESC, user_id"
-            ),
-            UsageBy::Model => sums!(
-                self,
-                scope,
-                "NULL AS 'day?: String', NULL AS 'user_id?: String', model AS 'model?: String'",
-                "GROUP BY model ORDER BY 8 DESC, model"
-            ),
-            UsageBy::UserAndModel => sums!(
-                self,
-                scope,
-                "NULL AS 'day?: String', user_id AS 'user_id?: String', model AS 'model?: String'",
-                "GROUP BY user_id, model ORDER BY 8 DESC, user_id, model"
-            ),
-            UsageBy::DayAndModel => sums!(
-                self,
-                scope,
-                "day AS 'day?: String', NULL AS 'user_id?: String', model AS 'model?: String'",
-                "GROUP BY day, model ORDER BY day, model"
-            ),
-        })
+        let mut snapshot = self.pool.begin().await?;
+        let usage = self.kept.usage(scope, by, &mut snapshot).await?;
+        snapshot.rollback().await?;
+        Ok(usage)
+    }
+
+    /// The sum of each of `scopes`, of zeros where nothing was used; all of one moment.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the file cannot be read.
+    pub async fn sums(&self, scopes: &[Scope]) -> Result<Vec<Usage>, ReadError> {
+        let (mut sums, mut snapshot) = (Vec::with_capacity(scopes.len()), self.pool.begin().await?);
+        for scope in scopes {
+            sums.extend(self.kept.usage(scope, UsageBy::Nothing, &mut snapshot).await?);
+        }
+        snapshot.rollback().await?;
+        Ok(sums)
+    }
+
+    /// The sum of `scope`, and how many users and models it is of.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the file cannot be read.
+    pub async fn summary(&self, scope: &Scope) -> Result<Option<Summary>, ReadError> {
+        let mut snapshot = self.pool.begin().await?;
+        let whole = self.kept.usage(scope, UsageBy::Nothing, &mut snapshot).await?;
+        let pairs = self.kept.usage(scope, UsageBy::UserAndModel, &mut snapshot).await?;
+        snapshot.rollback().await?;
+        let users: HashSet<_> = pairs.iter().filter_map(|pair| pair.user_id.as_ref()).collect();
+        let models: HashSet<_> = pairs.iter().filter_map(|pair| pair.model.as_ref()).collect();
+        let count = |different: usize| i64::try_from(different).unwrap_or(i64::MAX);
+        let (users, models) = (count(users.len()), count(models.len()));
+        Ok(whole.into_iter().next().map(|usage| Summary { usage, users, models }))
     }
 
     /// Everybody who ever asked.
@@ -174,4 +178,56 @@ impl LedgerReader {
         .await?;
         Ok(users)
     }
+}
+
+/// The sums of `scope` by `by`, from the daily rows.
+pub(crate) async fn sums_of_days(
+    scope: &Scope,
+    by: UsageBy,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<Usage>, ReadError> {
+    Ok(match by {
+        UsageBy::Nothing => sums!(
+            connection,
+            scope,
+            "NULL AS 'day?: String', NULL AS 'user_id?: String', NULL AS 'model?: String',
+             count(DISTINCT day) AS 'days!: i64', 0 AS 'users!: i64'",
+            ""
+        ),
+        UsageBy::Day => sums!(
+            connection,
+            scope,
+            "day AS 'day?: String', NULL AS 'user_id?: String', NULL AS 'model?: String',
+             1 AS 'days!: i64', count(DISTINCT user_id) AS 'users!: i64'",
+            "GROUP BY day ORDER BY day"
+        ),
+        UsageBy::User => sums!(
+            connection,
+            scope,
+            "NULL AS 'day?: String', user_id AS 'user_id?: String', NULL AS 'model?: String',
+             count(DISTINCT day) AS 'days!: i64', 1 AS 'users!: i64'",
+            "GROUP BY user_id ORDER BY 5 DESC, user_id"
+        ),
+        UsageBy::Model => sums!(
+            connection,
+            scope,
+            "NULL AS 'day?: String', NULL AS 'user_id?: String', model AS 'model?: String',
+             count(DISTINCT day) AS 'days!: i64', 0 AS 'users!: i64'",
+            "GROUP BY model ORDER BY 5 DESC, model"
+        ),
+        UsageBy::UserAndModel => sums!(
+            connection,
+            scope,
+            "NULL AS 'day?: String', user_id AS 'user_id?: String', model AS 'model?: String',
+             count(*) AS 'days!: i64', 1 AS 'users!: i64'",
+            "GROUP BY user_id, model ORDER BY 5 DESC, user_id, model"
+        ),
+        UsageBy::DayAndModel => sums!(
+            connection,
+            scope,
+            "day AS 'day?: String', NULL AS 'user_id?: String', model AS 'model?: String',
+             1 AS 'days!: i64', count(*) AS 'users!: i64'",
+            "GROUP BY day, model ORDER BY day, model"
+        ),
+    })
 }
