@@ -165,17 +165,16 @@ async fn run(
 #[derive(Default)]
 struct Log {
     writes_since_look: usize,
-    /// Pages that the last checkpoint had to leave, because somebody was reading them.
-    left: i64,
+    /// How many pages it had when it was copied last. It begins anew only when nobody reads it, and must not be copied again
+    /// and again until then.
+    copied_at: i64,
 }
 
-/// What `PRAGMA wal_checkpoint` answers.
+/// What `PRAGMA wal_checkpoint` answers, as far as it is needed.
 #[derive(Clone, Copy, sqlx::FromRow)]
 struct Checkpoint {
     /// Pages in the write-ahead log.
     log: i64,
-    /// Those of them that are in the database.
-    checkpointed: i64,
 }
 
 impl Log {
@@ -190,19 +189,19 @@ impl Log {
         else {
             return Ok(());
         };
-        self.left = self.left.min(log);
-        if log - self.left < PAGES_BETWEEN_CHECKPOINTS {
+        self.copied_at = self.copied_at.min(log);
+        if log - self.copied_at < PAGES_BETWEEN_CHECKPOINTS {
             return Ok(());
         }
         if let Some(made) = checkpoint("PRAGMA wal_checkpoint(PASSIVE)", connection).await? {
-            self.left = if made.checkpointed < made.log { made.log } else { 0 };
+            self.copied_at = made.log;
         }
         Ok(())
     }
 
-    /// Where the disk is full of what was left, it must not stay.
+    /// Where the disk is full of it, it must not stay.
     fn try_all_again(&mut self) {
-        self.left = 0;
+        self.copied_at = 0;
     }
 }
 

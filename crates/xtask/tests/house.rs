@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// The crates from the top to the bottom: each may use only what stands below it.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 14] = [
     "mai-usage",
     "daemon",
     "operator",
