@@ -77,7 +77,7 @@ async fn race(trial: &Trial, setup: &Setup, dice: &mut Dice) -> String {
         // On a file that is not there yet.
         let (mut winner, lost) = one_of_many(&setup, dice).await;
         losers += lost;
-        first_poll(&setup.database).await;
+        first_writes(&setup.database).await;
         let before = bytes_of(&setup.database);
         let mut late = setup.spawn();
         assert_eq!(late.ended().await.code(), Some(BUSY));
@@ -128,16 +128,18 @@ async fn one_of_many(setup: &Setup, dice: &mut Dice) -> (Sidecar, usize) {
     (winner, refused)
 }
 
-/// Waits for what a fresh daemon writes by itself; after that it is still.
-async fn first_poll(database: &Path) {
+/// Waits for what a fresh daemon writes by itself, a poll and the prices; after that it is still.
+async fn first_writes(database: &Path) {
     let deadline = Instant::now() + PATIENCE;
     let mut connection = connect(database).await;
     loop {
-        let polls: i64 = sqlx::query_scalar("SELECT count(*) FROM reconciliations")
-            .fetch_one(&mut connection)
-            .await
-            .unwrap();
-        if polls > 0 {
+        let is_still: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM reconciliations) AND EXISTS (SELECT 1 FROM model_prices)",
+        )
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+        if is_still {
             return;
         }
         assert!(Instant::now() < deadline, "the first poll is not made");
