@@ -11,14 +11,6 @@ pub fn root() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// `docs/openapi.json`.
-#[must_use]
-pub fn openapi_document() -> String {
-    let document = usage_api::openapi_document();
-    // A value of JSON is JSON.
-    serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
-}
-
 /// `docs/configuration.md`.
 #[must_use]
 pub fn configuration_document() -> String {

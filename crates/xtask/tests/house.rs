@@ -104,13 +104,6 @@ fn the_document_of_the_settings_is_true() {
     assert!(found == xtask::configuration_document(), "hint: cargo xtask docs");
 }
 
-#[test]
-fn the_document_of_the_api_is_true() {
-    let path = xtask::root().join("docs/openapi.json");
-    let found = std::fs::read_to_string(path).unwrap();
-    assert!(found == xtask::openapi_document(), "hint: cargo xtask docs");
-}
-
 /// Every setting that `.env.example` names is one that something reads.
 #[test]
 fn the_example_of_an_env_file_names_only_what_is_read() {

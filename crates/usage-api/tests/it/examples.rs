@@ -1,4 +1,5 @@
-//! The examples of the OpenAPI document are answers: this test compares them. With `UPDATE_EXAMPLES=1` it writes them.
+//! The OpenAPI document and its examples are true: these tests compare them. `cargo xtask docs` lets them write what they
+//! find, with `UPDATE_EXAMPLES=1`.
 
 use std::path::Path;
 
@@ -33,17 +34,23 @@ async fn every_example_is_an_answer() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");
     for (name, token, path) in EXAMPLES {
         let answer: Value = house.ask(path).bearer_auth(token).send().await.unwrap().json().await.unwrap();
-        let text = serde_json::to_string_pretty(&answer).unwrap() + "\n";
-        let file = folder.join(format!("{name}.json"));
-        if std::env::var_os("UPDATE_EXAMPLES").is_some() {
-            std::fs::write(&file, &text).unwrap();
-        }
-        assert_eq!(
-            std::fs::read_to_string(&file).unwrap_or_default(),
-            text,
-            "{name}: UPDATE_EXAMPLES=1 writes it"
-        );
+        assert_kept(&folder.join(format!("{name}.json")), &answer);
     }
+}
+
+#[test]
+fn the_document_is_as_it_is_kept() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/openapi.json");
+    assert_kept(&file, &usage_api::openapi_document());
+}
+
+fn assert_kept(file: &Path, value: &Value) {
+    let text = serde_json::to_string_pretty(value).unwrap() + "\n";
+    if std::env::var_os("UPDATE_EXAMPLES").is_some() {
+        std::fs::write(file, &text).unwrap();
+    }
+    let kept = std::fs::read_to_string(file).unwrap_or_default();
+    assert_eq!(kept, text, "{}; hint: cargo xtask docs", file.display());
 }
 
 /// No answer goes undocumented: each schema that a route names is there, with an example.
