@@ -106,7 +106,7 @@ impl FromStr for EntryPlace {
 /// Every question is the same but for the index and the condition that goes with it. The index is named: the planner knows
 /// nothing about the entries, and would look for a pair of user and model among all that the model was asked.
 macro_rules! entries {
-    ($reader:expr, $index:tt, $condition:tt, $($argument:expr),+) => {
+    ($reader:expr, $index:tt, [$($condition:tt)+], $($argument:expr),+) => {
         sqlx::query_as!(
             EntryRecord,
             "SELECT
@@ -118,7 +118,7 @@ macro_rules! entries {
                  charge_pico_usd AS 'charge_pico_usd!', cost_source AS 'cost_source!', generation_id AS 'generation_id?'
              FROM entries " + $index + "
              JOIN users ON users.user_id = entries.user_id
-             WHERE entries.org_id = ?1 AND " + $condition,
+             WHERE entries.org_id = ?1 AND " + $($condition)+,
             $($argument),+
         )
         .fetch_all(&$reader.pool)
@@ -146,68 +146,31 @@ impl LedgerReader {
             _ => EntryPlace::end_of(scope.to),
         };
         let day = day.to_string();
-        let entries = match (scope.user_id.as_deref(), model) {
-            (Some(user_id), Some(model)) => entries!(
-                self,
+        macro_rules! page {
+            ($index:tt, $condition:tt $(, $argument:expr)*) => {
+                entries!(
+                    self,
+                    $index,
+                    [$condition + "day >= ?2 AND (day, occurred_at_ms, entries.id) < (?3, ?4, ?5)
+                         ORDER BY day DESC, occurred_at_ms DESC, entries.id DESC
+                         LIMIT ?6"],
+                    org, from, day, occurred_at_ms, id, limit $(, $argument)*
+                )
+            };
+        }
+        Ok(match (scope.user_id.as_deref(), model) {
+            (Some(user_id), Some(model)) => page!(
                 "INDEXED BY entries_by_user_and_model",
-                "entries.user_id = ?7 AND model = ?8
-                     AND day >= ?2 AND (day, occurred_at_ms, entries.id) < (?3, ?4, ?5)
-                 ORDER BY day DESC, occurred_at_ms DESC, entries.id DESC
-                 LIMIT ?6",
-                org,
-                from,
-                day,
-                occurred_at_ms,
-                id,
-                limit,
+                "entries.user_id = ?7 AND model = ?8 AND ",
                 user_id,
                 model
             ),
-            (Some(user_id), None) => entries!(
-                self,
-                "INDEXED BY entries_by_user",
-                "entries.user_id = ?7
-                     AND day >= ?2 AND (day, occurred_at_ms, entries.id) < (?3, ?4, ?5)
-                 ORDER BY day DESC, occurred_at_ms DESC, entries.id DESC
-                 LIMIT ?6",
-                org,
-                from,
-                day,
-                occurred_at_ms,
-                id,
-                limit,
-                user_id
-            ),
-            (None, Some(model)) => entries!(
-                self,
-                "INDEXED BY entries_by_model",
-                "model = ?7
-                     AND day >= ?2 AND (day, occurred_at_ms, entries.id) < (?3, ?4, ?5)
-                 ORDER BY day DESC, occurred_at_ms DESC, entries.id DESC
-                 LIMIT ?6",
-                org,
-                from,
-                day,
-                occurred_at_ms,
-                id,
-                limit,
-                model
-            ),
-            (None, None) => entries!(
-                self,
-                "INDEXED BY entries_by_day",
-                "day >= ?2 AND (day, occurred_at_ms, entries.id) < (?3, ?4, ?5)
-                 ORDER BY day DESC, occurred_at_ms DESC, entries.id DESC
-                 LIMIT ?6",
-                org,
-                from,
-                day,
-                occurred_at_ms,
-                id,
-                limit
-            ),
-        };
-        Ok(entries)
+            (Some(user_id), None) => {
+                page!("INDEXED BY entries_by_user", "entries.user_id = ?7 AND ", user_id)
+            }
+            (None, Some(model)) => page!("INDEXED BY entries_by_model", "model = ?7 AND ", model),
+            (None, None) => page!("INDEXED BY entries_by_day", ""),
+        })
     }
 
     /// The entries after number `id`, of `user_id` or of everybody, in the order in which they were written, at most `limit`.
@@ -225,9 +188,9 @@ impl LedgerReader {
         Ok(entries!(
             self,
             "",
-            "entries.id > ?2 AND (?3 IS NULL OR entries.user_id = ?3)
+            ["entries.id > ?2 AND (?3 IS NULL OR entries.user_id = ?3)
              ORDER BY entries.id
-             LIMIT ?4",
+             LIMIT ?4"],
             org,
             id,
             user_id,
