@@ -11,11 +11,11 @@ use metering::{Markup, PicoUsd};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::UsageApi;
 use crate::caller::{Caller, View};
 use crate::error::ApiError;
 use crate::money::Money;
 use crate::usage::{instant, provider_of};
+use crate::{Currency, UsageApi};
 
 /// Polls that are told.
 const POLLS: u32 = 50;
@@ -50,13 +50,6 @@ pub(crate) struct OrganisationFacts {
     name: String,
     /// Whose days are the billing days.
     time_zone: String,
-}
-
-/// What the page shows amounts in: an amount in US dollars times `per_usd`.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-pub(crate) struct Currency {
-    code: String,
-    per_usd: String,
 }
 
 /// The last polls of `OpenRouter`.
@@ -132,7 +125,6 @@ pub(crate) async fn me(State(api): State<Arc<UsageApi>>, Extension(view): Extens
         email: identity.email,
         role: identity.role,
     });
-    let crate::Currency { code, per_usd } = api.options.currency.clone();
     Json(Me {
         kind,
         user,
@@ -143,7 +135,7 @@ pub(crate) async fn me(State(api): State<Arc<UsageApi>>, Extension(view): Extens
         },
         today: api.today(),
         shows_cost: view.shows_cost,
-        currency: Currency { code, per_usd },
+        currency: api.options.currency.clone(),
         version: env!("CARGO_PKG_VERSION"),
     })
 }

@@ -36,8 +36,10 @@ use ledger::Ledger;
 use metering::Clock;
 use open_webui::Sessions;
 use secrecy::SecretString;
+use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use utoipa::ToSchema;
 
 use crate::routes::{Audience, BASE, ROUTES, Route, TRACKING, TRACKING_ROUTES};
 
@@ -64,12 +66,12 @@ pub struct UsageApiOptions {
     pub poll_interval: Duration,
 }
 
-/// A currency, and what a US dollar is worth in it; plain decimal text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the page shows amounts in: an amount in US dollars times `per_usd`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Currency {
     /// Its three letters.
     pub code: String,
-    /// Units of it for a US dollar.
+    /// What a US dollar is worth in it; plain decimal text.
     pub per_usd: String,
 }
 
