@@ -20,8 +20,10 @@ mod seal;
 mod verify;
 mod writer;
 mod writes {
+    pub(crate) mod adjust;
     pub(crate) mod admit;
     pub(crate) mod asked;
+    pub(crate) mod booking;
     pub(crate) mod generation;
     pub(crate) mod organisation;
     pub(crate) mod prices;
@@ -41,6 +43,7 @@ pub use reads::polls::Reconciliation;
 pub use reads::prices::{ModelPrice, PriceList};
 pub use reads::usage::{Scope, Summary, Usage, UsageBy, UserRecord};
 pub use verify::{Finding, Verification};
+pub use writes::adjust::{Adjust, Adjusted, Adjustment};
 pub use writes::admit::{Admission, Asker, NewCall};
 pub use writes::asked::Asked;
 pub use writes::generation::GenerationKnown;
@@ -111,6 +114,14 @@ impl Ledger {
     /// [`WriteError`]: nothing was booked; the call is as it was.
     pub async fn settle(&self, settle: Settle) -> Result<Settled, WriteError> {
         self.writer.write(settle).await
+    }
+
+    /// Books what no call through the sidecar made, all of it or nothing; what was booked before under its reference is left alone.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was booked.
+    pub async fn adjust(&self, adjust: Adjust) -> Result<Adjusted, WriteError> {
+        self.writer.write(adjust).await
     }
 
     /// Notes how a call ended whose cost is not known yet.

@@ -10,6 +10,7 @@ use crate::env_file::EnvFileError;
 use crate::keys::{FindError, PlanError};
 use crate::private_file::FileError;
 use crate::setup::SetupError;
+use crate::sidecar::SidecarError;
 
 /// Why a command did not do what it was asked to.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,15 @@ pub enum OperatorError {
     /// The terminal failed.
     #[error("cannot ask at this terminal: {0}; hint: every question has a flag")]
     Terminal(String),
+    /// A folder without a client.
+    #[error("there is no client in {folder}: it has no .env; hint: `mai-usage setup` makes one", folder = .folder.display())]
+    NoClient {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A sidecar that did not answer.
+    #[error(transparent)]
+    Sidecar(#[from] SidecarError),
     /// The management key is no key.
     #[error("the management key must be one line that begins with `sk-or-`")]
     ManagementKey,

@@ -4,6 +4,7 @@
 //! `--dry-run` ends before the first step.
 
 mod account;
+mod clients;
 mod console;
 mod env_file;
 mod error;
@@ -12,16 +13,19 @@ mod limit;
 mod making;
 mod private_file;
 mod setup;
+mod sidecar;
 #[cfg(test)]
 mod testing;
 
 pub use account::AccountArgs;
+pub use clients::{ChosenClients, DirectoryArgs};
 pub use console::{Asker, Console};
 pub use env_file::EnvFileError;
 pub use error::{Failure, OperatorError};
 pub use keys::{FindError, KeysAction, KeysArgs, PlanError, SecretArgs};
 pub use private_file::FileError;
 pub use setup::{SetupArgs, SetupError};
+pub use sidecar::SidecarError;
 
 /// `mai-usage keys`.
 pub use keys::run as keys;

@@ -13,6 +13,7 @@ use serde::Serialize;
 use settings::{DECLARED, Settings};
 
 use crate::account::AccountArgs;
+use crate::clients::DATABASE;
 use crate::console::Wanted as Question;
 use crate::env_file::{EnvFile, quoted};
 use crate::keys::pretty;
@@ -25,9 +26,6 @@ pub use plan::SetupError;
 
 /// Longest name of an organisation, as the settings have it.
 const LONGEST_NAME: usize = 200;
-
-/// Where the database is unless something else is named: what a container is given as `/data`.
-const DATABASE: &str = "data/mai-usage.db";
 
 /// The zone of an organisation that names no other.
 const ZONE: &str = "Europe/Warsaw";

@@ -61,7 +61,7 @@ impl Write for NewCall {
 }
 
 /// Remembers the asker; facts that were not told this time stay as last told. True where he is new.
-async fn see_user(
+pub(crate) async fn see_user(
     asker: &Asker,
     now: Timestamp,
     connection: &mut SqliteConnection,

@@ -2,16 +2,15 @@
 
 use jiff::Timestamp;
 use metering::{
-    BillingZone, Cost, CostSource, Markup, PicoUsd, Report, Settlement, Tokens, booked_model,
-    instant_of_generation,
+    BillingZone, CostSource, Markup, PicoUsd, Report, Settlement, Tokens, booked_model, instant_of_generation,
 };
 use sqlx::SqliteConnection;
 
 use crate::CallId;
 use crate::error::WriteError;
-use crate::seal::{seal_call, seal_entry};
+use crate::seal::seal_call;
 use crate::writer::Write;
-use crate::writes::unsettled::as_integer;
+use crate::writes::booking::{EntryKind, NewEntry};
 
 /// A call whose cost is known.
 #[derive(Debug, Clone)]
@@ -63,19 +62,6 @@ struct Call {
     cached_tokens: Option<i64>,
 }
 
-/// The line that goes into the ledger.
-struct Entry<'a> {
-    call: &'a Call,
-    model: &'a str,
-    provider: Option<&'a str>,
-    day: String,
-    occurred_at_ms: i64,
-    tokens: Tokens,
-    source: CostSource,
-    cost: &'a Cost,
-    charge: PicoUsd,
-}
-
 impl Write for Settle {
     type Answer = Settled;
 
@@ -91,11 +77,10 @@ impl Write for Settle {
             return Ok(Settled::Clash);
         }
         let known = self.settlement.clone().merge(told_before(&call));
-        let entry = entry_of(self, &call, &known)?;
-        insert_entry(self, &entry, connection).await?;
-        add_to_daily_row(&entry, connection).await?;
-        mark_settled(self, &entry, connection).await?;
-        Ok(Settled::Booked { charge: entry.charge })
+        let charge = self.book(&call, &known, connection).await?;
+        let model = booked_model(&call.model_asked, known.model());
+        mark_settled(self, model, connection).await?;
+        Ok(Settled::Booked { charge })
     }
 }
 
@@ -163,25 +148,43 @@ fn told_before(call: &Call) -> Settlement {
     Settlement::of(names).merge(Settlement::of(counts))
 }
 
-fn entry_of<'a>(settle: &Settle, call: &'a Call, known: &'a Settlement) -> Result<Entry<'a>, WriteError> {
-    let Some((source, cost)) = known.cost() else {
-        return Err(WriteError::refused("a call without a known cost cannot be settled"));
-    };
-    let charge = Markup::parse(&call.markup)
-        .and_then(|markup| markup.charge(cost.amount))
-        .map_err(WriteError::refused)?;
-    let instant = instant_of(settle, call)?;
-    Ok(Entry {
-        call,
-        model: booked_model(&call.model_asked, known.model()),
-        provider: known.provider(),
-        day: settle.zone.day_of(instant).to_string(),
-        occurred_at_ms: instant.as_millisecond(),
-        tokens: known.tokens(),
-        source,
-        cost,
-        charge,
-    })
+impl Settle {
+    /// The entry and its part of the daily row; answers the charge.
+    async fn book(
+        &self,
+        call: &Call,
+        known: &Settlement,
+        connection: &mut SqliteConnection,
+    ) -> Result<PicoUsd, WriteError> {
+        let Some((source, cost)) = known.cost() else {
+            return Err(WriteError::refused("a call without a known cost cannot be settled"));
+        };
+        let charge = Markup::parse(&call.markup)
+            .and_then(|markup| markup.charge(cost.amount))
+            .map_err(WriteError::refused)?;
+        let instant = instant_of(self, call)?;
+        let entry = NewEntry {
+            kind: EntryKind::Call,
+            call_id: Some(&self.call_id.to_string()),
+            generation_id: call.generation_id.as_deref(),
+            org_id: &call.org_id,
+            user_id: &call.user_id,
+            model: booked_model(&call.model_asked, known.model()),
+            model_asked: Some(&call.model_asked),
+            provider: known.provider(),
+            day: &self.zone.day_of(instant).to_string(),
+            occurred_at_ms: instant.as_millisecond(),
+            booked_at: self.booked_at,
+            requests: 1,
+            tokens: known.tokens(),
+            source,
+            cost,
+            markup: &call.markup,
+            charge,
+        };
+        entry.book(connection).await?;
+        Ok(charge)
+    }
 }
 
 /// The biller's clock where the generation id carries it, else what the answer told, else ours at admission.
@@ -193,86 +196,9 @@ fn instant_of(settle: &Settle, call: &Call) -> Result<Timestamp, WriteError> {
     }
 }
 
-async fn insert_entry(
-    settle: &Settle,
-    entry: &Entry<'_>,
-    connection: &mut SqliteConnection,
-) -> Result<(), WriteError> {
-    let (call, tokens) = (entry.call, entry.tokens);
-    let (call_id, booked_at_ms) = (settle.call_id.to_string(), settle.booked_at.as_millisecond());
-    let [prompt, completion, reasoning, cached] =
-        [tokens.prompt, tokens.completion, tokens.reasoning, tokens.cached].map(as_integer);
-    let (cost_pico, charge_pico) = (entry.cost.amount.pico(), entry.charge.pico());
-    let source = entry.source.as_str();
-    let inserted = sqlx::query!(
-        "INSERT INTO entries (
-             kind, call_id, generation_id, org_id, user_id, model, model_asked, provider, day, occurred_at_ms,
-             booked_at_ms, requests, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens,
-             cost_text, cost_exact, cost_pico_usd, cost_source, markup, charge_pico_usd
-         )
-         VALUES ('call', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        call_id,
-        call.generation_id,
-        call.org_id,
-        call.user_id,
-        entry.model,
-        call.model_asked,
-        entry.provider,
-        entry.day,
-        entry.occurred_at_ms,
-        booked_at_ms,
-        prompt,
-        completion,
-        reasoning,
-        cached,
-        entry.cost.text,
-        entry.cost.exact,
-        cost_pico,
-        source,
-        call.markup,
-        charge_pico,
-    )
-    .execute(&mut *connection)
-    .await?;
-    Ok(seal_entry(inserted.last_insert_rowid(), connection).await?)
-}
-
-async fn add_to_daily_row(entry: &Entry<'_>, connection: &mut SqliteConnection) -> Result<(), WriteError> {
-    let prompt = as_integer(entry.tokens.prompt).unwrap_or(0);
-    let completion = as_integer(entry.tokens.completion).unwrap_or(0);
-    let (cost_pico, charge_pico) = (entry.cost.amount.pico(), entry.charge.pico());
-    sqlx::query!(
-        "INSERT INTO daily_usage (
-             org_id, day, user_id, model, requests, prompt_tokens, completion_tokens, cost_pico_usd,
-             charge_pico_usd, first_activity_at_ms, last_activity_at_ms
-         )
-         VALUES (?1, ?2, ?3, ?4, 1, ?5, ?6, ?7, ?8, ?9, ?9)
-         ON CONFLICT (org_id, day, user_id, model) DO UPDATE
-         SET requests = requests + 1,
-             prompt_tokens = prompt_tokens + excluded.prompt_tokens,
-             completion_tokens = completion_tokens + excluded.completion_tokens,
-             cost_pico_usd = cost_pico_usd + excluded.cost_pico_usd,
-             charge_pico_usd = charge_pico_usd + excluded.charge_pico_usd,
-             first_activity_at_ms = min(first_activity_at_ms, excluded.first_activity_at_ms),
-             last_activity_at_ms = max(last_activity_at_ms, excluded.last_activity_at_ms)",
-        entry.call.org_id,
-        entry.day,
-        entry.call.user_id,
-        entry.model,
-        prompt,
-        completion,
-        cost_pico,
-        charge_pico,
-        entry.occurred_at_ms,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
 async fn mark_settled(
     settle: &Settle,
-    entry: &Entry<'_>,
+    model: &str,
     connection: &mut SqliteConnection,
 ) -> Result<(), WriteError> {
     let (id, booked_at_ms) = (settle.call_id.to_string(), settle.booked_at.as_millisecond());
@@ -285,7 +211,7 @@ async fn mark_settled(
         settle.outcome,
         settle.http_status,
         booked_at_ms,
-        entry.model,
+        model,
     )
     .execute(&mut *connection)
     .await?;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
 #![expect(clippy::needless_pass_by_value, reason = "a check that ends a value may take it")]
 
+mod adjusting;
 mod kept;
 mod opening;
 mod plans;

@@ -1,0 +1,144 @@
+//! The clients of one server: a folder each, below one directory.
+
+use std::path::{Path, PathBuf};
+
+use settings::Settings;
+
+use crate::env_file::EnvFile;
+use crate::{OperatorError, private_file};
+
+/// Where the clients are unless something else is named.
+pub(crate) const DIRECTORY: &str = "/srv/mai";
+
+/// The file that says how a client's containers are run.
+pub(crate) const COMPOSE_FILE: &str = "docker-compose.yaml";
+
+/// Where a client's database is in its folder unless `.env` says otherwise: what the container is given as `/data`.
+pub(crate) const DATABASE: &str = "data/mai-usage.db";
+
+/// Where the usage listener is on this host unless `.env` says otherwise, as in the compose file.
+const USAGE_PORT: u16 = 9001;
+
+/// Which directory.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DirectoryArgs {
+    /// The directory with a folder for each client.
+    #[arg(long = "clients", value_name = "DIR", default_value = DIRECTORY, global = true)]
+    pub directory: PathBuf,
+}
+
+/// One client or all of them.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ChosenClients {
+    /// The client's folder.
+    #[arg(long, default_value = ".", value_name = "DIR", conflicts_with = "all")]
+    pub folder: PathBuf,
+    /// Every client below the directory.
+    #[arg(long)]
+    pub all: bool,
+    /// Which directory.
+    #[command(flatten)]
+    pub directory: DirectoryArgs,
+}
+
+/// A client as its folder tells.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    /// The folder's own name.
+    pub(crate) name: String,
+    pub(crate) folder: PathBuf,
+    pub(crate) env: EnvFile,
+}
+
+impl ChosenClients {
+    /// The clients chosen, by name. One whose `.env` cannot be read is an error of its own, so that the others can go on.
+    pub(crate) fn find(&self) -> Result<Vec<Result<Client, OperatorError>>, OperatorError> {
+        if self.all { list(&self.directory.directory) } else { Ok(vec![Client::read(&self.folder)]) }
+    }
+}
+
+/// Every folder below `directory` that has an `.env`, by name.
+pub(crate) fn list(directory: &Path) -> Result<Vec<Result<Client, OperatorError>>, OperatorError> {
+    let system =
+        |source| private_file::FileError::System { attempted: "read", path: directory.to_owned(), source };
+    let mut folders: Vec<PathBuf> = Vec::new();
+    for entry in std::fs::read_dir(directory).map_err(system)? {
+        let folder = entry.map_err(system)?.path();
+        if folder.join(".env").exists() {
+            folders.push(folder);
+        }
+    }
+    folders.sort();
+    Ok(folders.iter().map(|folder| Client::read(folder)).collect())
+}
+
+impl Client {
+    /// Reads the client in `folder`.
+    pub(crate) fn read(folder: &Path) -> Result<Self, OperatorError> {
+        let system =
+            |source| private_file::FileError::System { attempted: "use", path: folder.to_owned(), source };
+        // `.` has a name too.
+        let folder = folder.canonicalize().map_err(system)?;
+        let path = folder.join(".env");
+        let Some(text) = private_file::read(&path)? else {
+            return Err(OperatorError::NoClient { folder });
+        };
+        let env = EnvFile::parse(&text).map_err(|problem| OperatorError::EnvFile { path, problem })?;
+        let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
+        Ok(Self { name, folder, env })
+    }
+
+    /// What the sidecar would make of its `.env`.
+    pub(crate) fn settings(&self) -> Result<Settings, OperatorError> {
+        Ok(Settings::from_variables(self.env.variables())?)
+    }
+
+    /// Its database on this host. `DATABASE_PATH` names it as the container sees it where that is absolute, and then it is not used.
+    pub(crate) fn database(&self) -> PathBuf {
+        let named = self.env.get("DATABASE_PATH").map(Path::new).filter(|path| path.is_relative());
+        self.folder.join(named.unwrap_or(Path::new(DATABASE)))
+    }
+
+    /// The port of its usage listener on this host's loopback.
+    pub(crate) fn usage_port(&self) -> u16 {
+        self.env.get("USAGE_PORT").and_then(|port| port.parse().ok()).unwrap_or(USAGE_PORT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client_in(directory: &Path, name: &str, env: &str) {
+        std::fs::create_dir(directory.join(name)).unwrap();
+        private_file::create(&directory.join(name).join(".env"), env).unwrap();
+    }
+
+    #[test]
+    fn every_folder_with_an_env_file_is_a_client() {
+        let directory = tempfile::tempdir().unwrap();
+        client_in(directory.path(), "company-b", "USAGE_PORT=9002\n");
+        client_in(directory.path(), "company-a", "DATABASE_PATH=books.db\n");
+        client_in(directory.path(), "broken", "no assignment\n");
+        std::fs::create_dir(directory.path().join("lost+found")).unwrap();
+        let chosen = ChosenClients {
+            folder: PathBuf::new(),
+            all: true,
+            directory: DirectoryArgs { directory: directory.path().to_owned() },
+        };
+        let found = chosen.find().unwrap();
+        assert!(matches!(found[0], Err(OperatorError::EnvFile { .. })));
+        let (a, b) = (found[1].as_ref().unwrap(), found[2].as_ref().unwrap());
+        assert_eq!((a.name.as_str(), a.usage_port()), ("company-a", 9001));
+        assert_eq!((b.name.as_str(), b.usage_port()), ("company-b", 9002));
+        assert!(a.database().ends_with("company-a/books.db"));
+        assert!(b.database().ends_with("company-b/data/mai-usage.db"));
+    }
+
+    #[test]
+    fn a_folder_without_one_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Client::read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("no client") && error.contains("hint:"), "{error}");
+    }
+}
