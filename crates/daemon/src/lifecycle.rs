@@ -211,6 +211,13 @@ impl Daemon {
             stopping: self.stopping.clone(),
             poll_interval: parts.settings.poll_interval,
         });
+        let reader = parts.ledger.reader().clone();
+        let org = parts.ledger.organisation().id.clone();
+        self.others.spawn(async move {
+            if let Err(error) = reader.warm(&org).await {
+                tracing::debug!(%error, "the daily rows could not be read beforehand");
+            }
+        });
         // The health check must be heard while calls drain, so this listener stops with them, not before.
         let ends = Ends { stop: self.give_up.clone(), give_up: self.give_up.clone() };
         self.others.spawn(listener::serve(listener, router, ends, self.others.clone()));

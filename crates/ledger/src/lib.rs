@@ -8,6 +8,7 @@ mod mark;
 mod open;
 mod organisation;
 mod reads {
+    pub(crate) mod adding;
     pub(crate) mod awaiting;
     pub(crate) mod due;
     pub(crate) mod entries;
@@ -73,7 +74,7 @@ pub struct Ledger {
 #[derive(Clone, Debug)]
 pub struct LedgerReader {
     pool: sqlx::SqlitePool,
-    /// Sums of days that are over.
+    /// The daily rows.
     kept: reads::kept::Kept,
     /// Without links, so that what lies beside it is found.
     path: std::path::PathBuf,

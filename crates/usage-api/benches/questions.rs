@@ -50,6 +50,8 @@ struct Question {
 struct Sidecar {
     process: Child,
     url: String,
+    /// How long the daily rows took to be read into memory, as the daemon does it at its start.
+    warm: String,
 }
 
 /// A caller with his connection.
@@ -77,7 +79,10 @@ async fn measure() {
     for writes in rounds {
         let sidecar = Sidecar::start(&path, writes);
         let reader = Reader::new(&sidecar.url);
-        println!("\n{entries} entries, {writes} calls booked a second; resident {}\n", sidecar.resident());
+        let (warm, resident) = (&sidecar.warm, sidecar.resident());
+        println!(
+            "\n{entries} entries, {writes} calls booked a second; daily rows read in {warm}; resident {resident}\n"
+        );
         println!(
             "| question | answer KB | new period p50 / max ms | p50 / p99 / max ms | known p50 / p99 ms |"
         );
@@ -298,7 +303,8 @@ impl Sidecar {
             .unwrap();
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        Self { process, url: line.trim().to_owned() }
+        let (url, warm) = line.trim().split_once(' ').unwrap();
+        Self { url: url.to_owned(), warm: warm.to_owned(), process }
     }
 
     fn resident(&self) -> String {
@@ -337,7 +343,9 @@ async fn serve(path: &Path, writes: u64) {
         stopping: CancellationToken::new(),
         poll_interval: Duration::from_mins(10),
     });
-    println!("{}", listen(router, &tasks).await);
+    let reading = Instant::now();
+    ledger.reader().warm(&ledger.organisation().id).await.unwrap();
+    println!("{} {:?}", listen(router, &tasks).await, reading.elapsed());
     if writes > 0 {
         write(&ledger, &clock, writes).await;
     }

@@ -368,7 +368,7 @@ impl BreakdownRow {
             cost_pln: zloty.of_usd(PicoUsd::new(usage.charge_pico_usd)),
             requests: usage.requests,
             primary_model: model.unwrap_or_default(),
-            unique_users: usage.users,
+            unique_users: usage.users.unwrap_or_default(),
             last_activity: organisation.zone.civil(last).strftime("%H:%M").to_string(),
             exchange_rate_used: zloty.rate(),
         }

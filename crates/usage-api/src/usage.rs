@@ -201,9 +201,8 @@ pub(crate) async fn summary(
     Extension(view): Extension<View>,
     period: Period,
 ) -> Answer<Summary> {
-    let summary = api.options.ledger.reader().summary(&view.scope(&api, period)).await?;
-    let (usage, users, models) = summary
-        .map_or_else(|| (nothing(), 0, 0), |ledger::Summary { usage, users, models }| (usage, users, models));
+    let ledger::Summary { usage, users, models } =
+        api.options.ledger.reader().summary(&view.scope(&api, period)).await?;
     Ok(Json(Summary {
         period,
         sums: view.sums(&usage),
@@ -223,7 +222,7 @@ pub(crate) async fn by_day(
     let usage = api.options.ledger.reader().usage(&view.scope(&api, period), UsageBy::Day).await?;
     let days = usage.into_iter().map(|usage| DayUsage {
         sums: view.sums(&usage),
-        users: usage.users,
+        users: usage.users.unwrap_or_default(),
         last_activity_at: usage.last_activity_at_ms.and_then(instant),
         day: usage.day.unwrap_or_default(),
     });
@@ -246,7 +245,7 @@ pub(crate) async fn by_user(
     // Those without usage follow, by their ids.
     let mut others: Vec<UserRecord> = known.into_values().collect();
     others.sort_by(|one, other| one.user_id.cmp(&other.user_id));
-    rows.extend(others.into_iter().map(|user| user_usage(&view, user, &nothing())));
+    rows.extend(others.into_iter().map(|user| user_usage(&view, user, &Usage::ZERO)));
     Ok(Json(ByUser { period, users: rows }))
 }
 
@@ -301,7 +300,7 @@ pub(crate) async fn overview(State(api): Api, Extension(view): Extension<View>) 
     ];
     let scopes = periods.map(|period| view.scope(&api, period));
     let mut sums = api.options.ledger.reader().sums(&scopes).await?.into_iter();
-    let [today_usage, this_month, last_month, so_far] = periods.map(|_| sums.next().unwrap_or_else(nothing));
+    let [today_usage, this_month, last_month, so_far] = periods.map(|_| sums.next().unwrap_or(Usage::ZERO));
     let of = |period: Period, usage: &Usage| PeriodSums { period, sums: view.sums(usage) };
     let unsettled = api.options.ledger.reader().unsettled(view.own.as_deref()).await?;
     Ok(Json(Overview {
@@ -366,21 +365,4 @@ pub(crate) fn provider_of(model: &str) -> &str {
 
 pub(crate) fn instant(unix_ms: i64) -> Option<Timestamp> {
     Timestamp::from_millisecond(unix_ms).ok()
-}
-
-const fn nothing() -> Usage {
-    Usage {
-        day: None,
-        user_id: None,
-        model: None,
-        requests: 0,
-        prompt_tokens: 0,
-        completion_tokens: 0,
-        cost_pico_usd: 0,
-        charge_pico_usd: 0,
-        days: 0,
-        users: 0,
-        first_activity_at_ms: None,
-        last_activity_at_ms: None,
-    }
 }

@@ -1,205 +1,279 @@
-//! Sums of days that are over, kept in memory: the Usage tab asks the same again after every call, and only the last days of
-//! three years have changed by then.
+//! The daily rows, kept in memory: the Usage tab adds up to three years of them with every question, and between two questions
+//! those of one day have changed.
 //!
-//! This is no second roll-up: everything in it was once answered by the daily rows, and is dropped where an entry has come for
-//! one of its days since. Daily rows change only together with a new entry, so the entries tell.
+//! This is no second roll-up. Daily rows change only together with a new entry, so the entries since tell which days must be
+//! read again.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
 
-use jiff::ToSpan as _;
+use futures_util::TryStreamExt as _;
 use jiff::civil::Date;
-use sqlx::SqliteConnection;
+use metering::OrgId;
+use sqlx::{SqliteConnection, SqlitePool};
+use tokio::sync::Mutex;
 
 use crate::error::ReadError;
-use crate::reads::usage::{Scope, Usage, UsageBy, sums_of_days};
 
-/// The last days with an entry, which are read every time: calls of yesterday are still being settled.
-const RECENT_DAYS: i64 = 2;
+/// Rows that are kept, of 72 bytes each: five years of twenty people who use a dozen models every day. Of a ledger with more
+/// none is kept, and `SQLite` adds up.
+const MOST_ROWS: usize = 500_000;
 
-/// Sums that are kept, of all questions together: two megabytes.
-const LARGEST_SUMS: usize = 8_192;
-
-/// New entries that are looked at to find out whether something is still true; asking the daily rows again is
-/// cheaper than looking at more.
+/// New entries that are looked at for the days they are of; to read everything again is cheaper than to look at more.
 const MOST_NEW_ENTRIES: i64 = 4_096;
 
-/// What was asked of days that are over.
-type Question = (Scope, UsageBy);
+/// What comes before and after every day.
+const EARLIEST: &str = "";
+const LATEST: &str = "~";
 
-/// Answers about days that are over.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Kept(Arc<Mutex<Answers>>);
-
-#[derive(Debug, Default)]
-struct Answers {
-    answers: HashMap<Question, Answer>,
-    /// Grows with every question, so that the answer nobody asked for longest is found.
-    asked: u64,
-}
-
+/// The daily rows as last read, for all who ask.
 #[derive(Debug, Clone)]
-struct Answer {
-    sums: Arc<[Usage]>,
-    /// The last entry there was when it was true.
-    as_of_entry: i64,
-    asked: u64,
+pub(crate) struct Kept {
+    last: Arc<RwLock<Last>>,
+    /// One reads for all.
+    reading: Arc<Mutex<()>>,
+    most_rows: usize,
 }
 
-/// How far the ledger has come.
-struct Newest {
-    entry: i64,
-    day: Option<String>,
+#[derive(Debug, Clone, Default)]
+enum Last {
+    #[default]
+    Unread,
+    Rows(Arc<DailyRows>),
+    /// Rows are never removed, so that it stays so.
+    TooMany,
+}
+
+/// The daily rows of one organisation at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct DailyRows {
+    org_id: OrgId,
+    /// The last entry there was.
+    as_of_entry: i64,
+    pub(super) names: Arc<Names>,
+    pub(super) days: BTreeMap<Date, Arc<[Row]>>,
+}
+
+/// Users and models, whose places stand in the rows.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Names {
+    pub(super) users: Places,
+    pub(super) models: Places,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Places {
+    names: Vec<String>,
+    places: HashMap<String, usize>,
+}
+
+/// A daily row, but for its day. Those of a day stand in the order of their users and models.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    pub(super) user: usize,
+    pub(super) model: usize,
+    pub(super) requests: i64,
+    pub(super) prompt_tokens: i64,
+    pub(super) completion_tokens: i64,
+    pub(super) cost_pico_usd: i64,
+    pub(super) charge_pico_usd: i64,
+    pub(super) first_activity_at_ms: i64,
+    pub(super) last_activity_at_ms: i64,
+}
+
+/// A daily row as the file has it.
+struct Stored {
+    day: String,
+    user_id: String,
+    model: String,
+    requests: i64,
+    prompt_tokens: i64,
+    completion_tokens: i64,
+    cost_pico_usd: i64,
+    charge_pico_usd: i64,
+    first_activity_at_ms: i64,
+    last_activity_at_ms: i64,
+}
+
+impl Last {
+    fn rows(self) -> Option<Arc<DailyRows>> {
+        match self {
+            Self::Rows(rows) => Some(rows),
+            Self::Unread | Self::TooMany => None,
+        }
+    }
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self { last: Arc::default(), reading: Arc::default(), most_rows: MOST_ROWS }
+    }
 }
 
 impl Kept {
-    /// The sums of `scope` by `by` in the snapshot that `connection` reads.
-    pub(crate) async fn usage(
+    /// The daily rows of `org_id` at this moment or a later one; `None` where there are too many.
+    pub(crate) async fn rows(
         &self,
-        scope: &Scope,
-        by: UsageBy,
-        connection: &mut SqliteConnection,
-    ) -> Result<Vec<Usage>, ReadError> {
-        let newest = newest(scope, connection).await?;
-        let Some((past, recent)) = newest.divide(scope) else {
-            return sums_of_days(scope, by, connection).await;
+        org_id: &OrgId,
+        pool: &SqlitePool,
+    ) -> Result<Option<Arc<DailyRows>>, ReadError> {
+        let newest = newest_entry(&mut *pool.acquire().await?).await?;
+        if let Some(known) = self.known(org_id, newest) {
+            return Ok(known.rows());
+        }
+        let _one = self.reading.lock().await;
+        if let Some(known) = self.known(org_id, newest) {
+            return Ok(known.rows());
+        }
+        let mut snapshot = pool.begin().await?;
+        let rows = self.read(org_id, &mut snapshot).await?.map(Arc::new);
+        snapshot.rollback().await?;
+        let last = rows.clone().map_or(Last::TooMany, Last::Rows);
+        *self.last.write().unwrap_or_else(PoisonError::into_inner) = last;
+        Ok(rows)
+    }
+
+    /// What is kept, where it is as new as that: rows, or that there are too many.
+    fn known(&self, org_id: &OrgId, newest_entry: i64) -> Option<Last> {
+        let last = self.last();
+        let is_known = match &last {
+            Last::Unread => false,
+            Last::Rows(rows) => rows.org_id == *org_id && rows.as_of_entry >= newest_entry,
+            Last::TooMany => true,
         };
-        let past = self.past((past, by), newest.entry, connection).await?;
-        let Some(recent) = recent else { return Ok(past.to_vec()) };
-        let recent = sums_of_days(&recent, by, connection).await?;
-        match together(&past, recent, by) {
-            Some(sums) => Ok(sums),
-            // Who adds it up himself may say what is too large.
-            None => sums_of_days(scope, by, connection).await,
-        }
+        is_known.then_some(last)
     }
 
-    async fn past(
+    fn last(&self) -> Last {
+        self.last.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads what has changed since it was read last, or everything; `None` where it is too much.
+    async fn read(
         &self,
-        question: Question,
-        newest_entry: i64,
+        org_id: &OrgId,
         connection: &mut SqliteConnection,
-    ) -> Result<Arc<[Usage]>, ReadError> {
-        let known = self.answers().answers.get(&question).cloned();
-        if let Some(Answer { sums, as_of_entry, .. }) = known
-            && is_still_true(as_of_entry, newest_entry, question.0.to, connection).await?
-        {
-            self.answers().keep(question, sums.clone(), newest_entry);
-            return Ok(sums);
+    ) -> Result<Option<DailyRows>, ReadError> {
+        let newest = newest_entry(connection).await?;
+        let (mut rows, changed) = match self.last() {
+            Last::Rows(last) if last.org_id == *org_id && newest - last.as_of_entry <= MOST_NEW_ENTRIES => {
+                let changed = days_since(last.as_of_entry, connection).await?;
+                (DailyRows { as_of_entry: newest, ..DailyRows::clone(&last) }, changed)
+            }
+            _ => {
+                let (names, days) = Default::default();
+                let nothing = DailyRows { org_id: org_id.clone(), as_of_entry: newest, names, days };
+                (nothing, vec![(EARLIEST.to_owned(), LATEST.to_owned())])
+            }
+        };
+        for (from, to) in changed {
+            rows.read_days(&from, &to, self.most_rows, connection).await?;
         }
-        let (scope, by) = &question;
-        let sums: Arc<[Usage]> = sums_of_days(scope, *by, connection).await?.into();
-        self.answers().keep(question, sums.clone(), newest_entry);
-        Ok(sums)
-    }
-
-    fn answers(&self) -> MutexGuard<'_, Answers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Answers {
-    fn keep(&mut self, question: Question, sums: Arc<[Usage]>, as_of_entry: i64) {
-        self.asked += 1;
-        self.answers.insert(question, Answer { sums, as_of_entry, asked: self.asked });
-        // An empty answer is not for nothing.
-        while self.answers.values().map(|answer| answer.sums.len() + 1).sum::<usize>() > LARGEST_SUMS {
-            let longest_ago = self.answers.iter().min_by_key(|(_, answer)| answer.asked);
-            let Some(question) = longest_ago.map(|(question, _)| question.clone()) else { return };
-            self.answers.remove(&question);
-        }
+        let all: usize = rows.days.values().map(|rows| rows.len()).sum();
+        Ok(Some(rows).filter(|_| all <= self.most_rows))
     }
 }
 
-impl Newest {
-    /// The part of `scope` that is over, and the part that is not. `None` where nothing of it is over.
-    fn divide(&self, scope: &Scope) -> Option<(Scope, Option<Scope>)> {
-        let newest: Date = self.day.as_deref()?.parse().ok()?;
-        let over = newest.checked_sub(RECENT_DAYS.days()).ok()?;
-        if scope.from > over {
-            return None;
-        }
-        if scope.to <= over {
-            return Some((scope.clone(), None));
-        }
-        let recent = Scope { from: over.tomorrow().ok()?, ..scope.clone() };
-        Some((Scope { to: over, ..scope.clone() }, Some(recent)))
-    }
-}
-
-async fn newest(scope: &Scope, connection: &mut SqliteConnection) -> Result<Newest, ReadError> {
-    let org = scope.org_id.as_str();
-    let newest = sqlx::query_as!(
-        Newest,
-        "SELECT
-             (SELECT coalesce(max(id), 0) FROM entries) AS 'entry!: i64',
-             (SELECT max(day) FROM daily_usage WHERE org_id = ?1) AS 'day?: String'",
-        org,
-    )
-    .fetch_one(connection)
-    .await?;
+async fn newest_entry(connection: &mut SqliteConnection) -> Result<i64, ReadError> {
+    let newest = sqlx::query_scalar!("SELECT coalesce(max(id), 0) AS 'newest!: i64' FROM entries")
+        .fetch_one(connection)
+        .await?;
     Ok(newest)
 }
 
-/// Whether no entry after `as_of_entry` is of a day until `to`. In a snapshot from before that entry nothing is known.
-async fn is_still_true(
-    as_of_entry: i64,
-    newest_entry: i64,
-    to: Date,
+/// The days that entries after `entry` are of, each as its own first and last.
+async fn days_since(
+    entry: i64,
     connection: &mut SqliteConnection,
-) -> Result<bool, ReadError> {
-    if as_of_entry == newest_entry {
-        return Ok(true);
-    }
-    if !(as_of_entry..as_of_entry + MOST_NEW_ENTRIES).contains(&newest_entry) {
-        return Ok(false);
-    }
-    let to = to.to_string();
+) -> Result<Vec<(String, String)>, ReadError> {
     // The plus keeps the planner from the index by day, which would read every entry there ever was.
-    let changed = sqlx::query_scalar!(
-        "SELECT EXISTS (SELECT 1 FROM entries WHERE id > ?1 AND +day <= ?2) AS 'changed!: bool'",
-        as_of_entry,
-        to,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(!changed)
+    let days: Vec<String> =
+        sqlx::query_scalar!("SELECT DISTINCT +day AS 'day!: String' FROM entries WHERE id > ?1", entry)
+            .fetch_all(connection)
+            .await?;
+    Ok(days.into_iter().map(|day| (day.clone(), day)).collect())
 }
 
-/// Both parts as one answer, as `SQLite` would have given it; `None` where a sum is too large.
-fn together(past: &[Usage], recent: Vec<Usage>, by: UsageBy) -> Option<Vec<Usage>> {
-    if matches!(by, UsageBy::Day | UsageBy::DayAndModel) {
-        return Some(past.iter().cloned().chain(recent).collect());
+impl DailyRows {
+    /// Reads the days between two, both included, in the place of what is known of them; ends early once there are more rows
+    /// than `most_rows`.
+    async fn read_days(
+        &mut self,
+        from: &str,
+        to: &str,
+        most_rows: usize,
+        connection: &mut SqliteConnection,
+    ) -> Result<(), ReadError> {
+        let org = self.org_id.as_str();
+        let mut stored = sqlx::query_as!(
+            Stored,
+            "SELECT day, user_id, model, requests, prompt_tokens, completion_tokens, cost_pico_usd,
+                    charge_pico_usd, first_activity_at_ms, last_activity_at_ms
+             FROM daily_usage
+             WHERE org_id = ?1 AND day BETWEEN ?2 AND ?3
+             ORDER BY day, user_id, model",
+            org,
+            from,
+            to,
+        )
+        .fetch(connection);
+        let names = Arc::make_mut(&mut self.names);
+        let (mut read, mut of_day): (usize, Vec<Row>) = (0, Vec::new());
+        let mut next = stored.try_next().await?;
+        while let Some(row) = next {
+            of_day.push(row.under(names));
+            next = stored.try_next().await?;
+            if next.as_ref().is_some_and(|next| next.day == row.day) {
+                continue;
+            }
+            read += of_day.len();
+            let day = row.day.parse().map_err(|error: jiff::Error| sqlx::Error::Decode(error.into()))?;
+            self.days.insert(day, std::mem::take(&mut of_day).into());
+            if read > most_rows {
+                break;
+            }
+        }
+        Ok(())
     }
-    let mut sums = past.to_vec();
-    let places: HashMap<(Option<String>, Option<String>), usize> =
-        past.iter().zip(0..).map(|(sum, place)| ((sum.user_id.clone(), sum.model.clone()), place)).collect();
-    for other in recent {
-        let known = places.get(&(other.user_id.clone(), other.model.clone()));
-        match known.and_then(|place| sums.get_mut(*place)) {
-            Some(sum) => sum.add(&other)?,
-            None => sums.push(other),
+}
+
+impl Stored {
+    fn under(&self, names: &mut Names) -> Row {
+        Row {
+            user: names.users.place_for(&self.user_id),
+            model: names.models.place_for(&self.model),
+            requests: self.requests,
+            prompt_tokens: self.prompt_tokens,
+            completion_tokens: self.completion_tokens,
+            cost_pico_usd: self.cost_pico_usd,
+            charge_pico_usd: self.charge_pico_usd,
+            first_activity_at_ms: self.first_activity_at_ms,
+            last_activity_at_ms: self.last_activity_at_ms,
         }
     }
-    sums.sort_by(|one, other| {
-        let order = other.charge_pico_usd.cmp(&one.charge_pico_usd);
-        order.then_with(|| one.user_id.cmp(&other.user_id)).then_with(|| one.model.cmp(&other.model))
-    });
-    Some(sums)
 }
 
-impl Usage {
-    /// Adds the sum of other days.
-    fn add(&mut self, other: &Self) -> Option<()> {
-        self.requests = self.requests.checked_add(other.requests)?;
-        self.prompt_tokens = self.prompt_tokens.checked_add(other.prompt_tokens)?;
-        self.completion_tokens = self.completion_tokens.checked_add(other.completion_tokens)?;
-        self.cost_pico_usd = self.cost_pico_usd.checked_add(other.cost_pico_usd)?;
-        self.charge_pico_usd = self.charge_pico_usd.checked_add(other.charge_pico_usd)?;
-        self.days = self.days.checked_add(other.days)?;
-        let first = [self.first_activity_at_ms, other.first_activity_at_ms];
-        self.first_activity_at_ms = first.into_iter().flatten().min();
-        self.last_activity_at_ms = self.last_activity_at_ms.max(other.last_activity_at_ms);
-        Some(())
+impl Places {
+    /// All names, each at its place.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub(super) fn place_of(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
+    }
+
+    /// The place of `name`, which is given one where it has none.
+    fn place_for(&mut self, name: &str) -> usize {
+        self.place_of(name).unwrap_or_else(|| {
+            let place = self.names.len();
+            self.names.push(name.to_owned());
+            self.places.insert(name.to_owned(), place);
+            place
+        })
     }
 }
+
+#[cfg(test)]
+#[path = "kept_tests.rs"]
+mod tests;

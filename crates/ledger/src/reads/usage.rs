@@ -8,6 +8,7 @@ use sqlx::SqliteConnection;
 
 use crate::LedgerReader;
 use crate::error::ReadError;
+use crate::reads::kept::DailyRows;
 
 /// What is summed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,12 +61,30 @@ pub struct Usage {
     pub charge_pico_usd: i64,
     /// Different days with an entry.
     pub days: i64,
-    /// Different users with an entry, where it is of days or of one user; otherwise 0.
-    pub users: i64,
+    /// Different users with an entry, where it is of days or of one user; `None` where that is not counted.
+    pub users: Option<i64>,
     /// The first call's instant, Unix milliseconds.
     pub first_activity_at_ms: Option<i64>,
     /// The last call's instant, Unix milliseconds.
     pub last_activity_at_ms: Option<i64>,
+}
+
+impl Usage {
+    /// The sum of nothing.
+    pub const ZERO: Self = Self {
+        day: None,
+        user_id: None,
+        model: None,
+        requests: 0,
+        prompt_tokens: 0,
+        completion_tokens: 0,
+        cost_pico_usd: 0,
+        charge_pico_usd: 0,
+        days: 0,
+        users: None,
+        first_activity_at_ms: None,
+        last_activity_at_ms: None,
+    };
 }
 
 /// A user as last seen.
@@ -128,22 +147,21 @@ impl LedgerReader {
     /// # Errors
     /// [`ReadError`] where the file cannot be read.
     pub async fn usage(&self, scope: &Scope, by: UsageBy) -> Result<Vec<Usage>, ReadError> {
-        let mut snapshot = self.pool.begin().await?;
-        let usage = self.kept.usage(scope, by, &mut snapshot).await?;
-        snapshot.rollback().await?;
-        Ok(usage)
+        let rows = self.kept.rows(&scope.org_id, &self.pool).await?;
+        self.added_up(rows.as_deref(), scope, by).await
     }
 
-    /// The sum of each of `scopes`, of zeros where nothing was used; all of one moment.
+    /// The sum of each of `scopes`, which are of one organisation, of zeros where nothing was used; all of one moment.
     ///
     /// # Errors
     /// [`ReadError`] where the file cannot be read.
     pub async fn sums(&self, scopes: &[Scope]) -> Result<Vec<Usage>, ReadError> {
-        let (mut sums, mut snapshot) = (Vec::with_capacity(scopes.len()), self.pool.begin().await?);
+        let Some(first) = scopes.first() else { return Ok(Vec::new()) };
+        let rows = self.kept.rows(&first.org_id, &self.pool).await?;
+        let mut sums = Vec::with_capacity(scopes.len());
         for scope in scopes {
-            sums.extend(self.kept.usage(scope, UsageBy::Nothing, &mut snapshot).await?);
+            sums.extend(self.added_up(rows.as_deref(), scope, UsageBy::Nothing).await?);
         }
-        snapshot.rollback().await?;
         Ok(sums)
     }
 
@@ -151,16 +169,41 @@ impl LedgerReader {
     ///
     /// # Errors
     /// [`ReadError`] where the file cannot be read.
-    pub async fn summary(&self, scope: &Scope) -> Result<Option<Summary>, ReadError> {
+    pub async fn summary(&self, scope: &Scope) -> Result<Summary, ReadError> {
+        let rows = self.kept.rows(&scope.org_id, &self.pool).await?;
+        if let Some(summary) = rows.and_then(|rows| rows.summary(scope)) {
+            return Ok(summary);
+        }
         let mut snapshot = self.pool.begin().await?;
-        let whole = self.kept.usage(scope, UsageBy::Nothing, &mut snapshot).await?;
-        let pairs = self.kept.usage(scope, UsageBy::UserAndModel, &mut snapshot).await?;
+        let whole = sums_of_days(scope, UsageBy::Nothing, &mut snapshot).await?;
+        let pairs = sums_of_days(scope, UsageBy::UserAndModel, &mut snapshot).await?;
         snapshot.rollback().await?;
         let users: HashSet<_> = pairs.iter().filter_map(|pair| pair.user_id.as_ref()).collect();
         let models: HashSet<_> = pairs.iter().filter_map(|pair| pair.model.as_ref()).collect();
         let count = |different: usize| i64::try_from(different).unwrap_or(i64::MAX);
         let (users, models) = (count(users.len()), count(models.len()));
-        Ok(whole.into_iter().next().map(|usage| Summary { usage, users, models }))
+        Ok(Summary { usage: whole.into_iter().next().unwrap_or(Usage::ZERO), users, models })
+    }
+
+    /// Reads the daily rows of `org_id` into memory, so that the first question need not wait for that.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the file cannot be read.
+    pub async fn warm(&self, org_id: &OrgId) -> Result<(), ReadError> {
+        self.kept.rows(org_id, &self.pool).await.map(|_| ())
+    }
+
+    /// By `rows`, or where there are none, or a sum is too large, by `SQLite`, which says so.
+    async fn added_up(
+        &self,
+        rows: Option<&DailyRows>,
+        scope: &Scope,
+        by: UsageBy,
+    ) -> Result<Vec<Usage>, ReadError> {
+        match rows.and_then(|rows| rows.sums(scope, by)) {
+            Some(sums) => Ok(sums),
+            None => sums_of_days(scope, by, &mut *self.pool.acquire().await?).await,
+        }
     }
 
     /// Everybody who ever asked.
@@ -191,42 +234,42 @@ pub(crate) async fn sums_of_days(
             connection,
             scope,
             "NULL AS 'day?: String', NULL AS 'user_id?: String', NULL AS 'model?: String',
-             count(DISTINCT day) AS 'days!: i64', 0 AS 'users!: i64'",
+             count(DISTINCT day) AS 'days!: i64', NULL AS 'users?: i64'",
             ""
         ),
         UsageBy::Day => sums!(
             connection,
             scope,
             "day AS 'day?: String', NULL AS 'user_id?: String', NULL AS 'model?: String',
-             1 AS 'days!: i64', count(DISTINCT user_id) AS 'users!: i64'",
+             1 AS 'days!: i64', count(DISTINCT user_id) AS 'users?: i64'",
             "GROUP BY day ORDER BY day"
         ),
         UsageBy::User => sums!(
             connection,
             scope,
             "NULL AS 'day?: String', user_id AS 'user_id?: String', NULL AS 'model?: String',
-             count(DISTINCT day) AS 'days!: i64', 1 AS 'users!: i64'",
+             count(DISTINCT day) AS 'days!: i64', 1 AS 'users?: i64'",
             "GROUP BY user_id ORDER BY 5 DESC, user_id"
         ),
         UsageBy::Model => sums!(
             connection,
             scope,
             "NULL AS 'day?: String', NULL AS 'user_id?: String', model AS 'model?: String',
-             count(DISTINCT day) AS 'days!: i64', 0 AS 'users!: i64'",
+             count(DISTINCT day) AS 'days!: i64', NULL AS 'users?: i64'",
             "GROUP BY model ORDER BY 5 DESC, model"
         ),
         UsageBy::UserAndModel => sums!(
             connection,
             scope,
             "NULL AS 'day?: String', user_id AS 'user_id?: String', model AS 'model?: String',
-             count(*) AS 'days!: i64', 1 AS 'users!: i64'",
+             count(*) AS 'days!: i64', 1 AS 'users?: i64'",
             "GROUP BY user_id, model ORDER BY 5 DESC, user_id, model"
         ),
         UsageBy::DayAndModel => sums!(
             connection,
             scope,
             "day AS 'day?: String', NULL AS 'user_id?: String', model AS 'model?: String',
-             1 AS 'days!: i64', count(*) AS 'users!: i64'",
+             1 AS 'days!: i64', count(*) AS 'users?: i64'",
             "GROUP BY day, model ORDER BY day, model"
         ),
     })
