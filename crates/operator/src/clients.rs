@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use openrouter::hash_of_key;
 use settings::Settings;
 
 use crate::env_file::EnvFile;
@@ -9,6 +10,9 @@ use crate::{OperatorError, private_file};
 
 /// Where the clients are unless something else is named.
 pub(crate) const DIRECTORY: &str = "/srv/mai";
+
+/// The file with a client's settings and secrets.
+pub(crate) const ENV_FILE: &str = ".env";
 
 /// The file that says how a client's containers are run.
 pub(crate) const COMPOSE_FILE: &str = "docker-compose.yaml";
@@ -64,7 +68,7 @@ pub(crate) fn list(directory: &Path) -> Result<Vec<Result<Client, OperatorError>
     let mut folders: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(system)? {
         let folder = entry.map_err(system)?.path();
-        if folder.join(".env").exists() {
+        if folder.join(ENV_FILE).exists() {
             folders.push(folder);
         }
     }
@@ -79,13 +83,32 @@ impl Client {
             |source| private_file::FileError::System { attempted: "use", path: folder.to_owned(), source };
         // `.` has a name too.
         let folder = folder.canonicalize().map_err(system)?;
-        let path = folder.join(".env");
+        let path = folder.join(ENV_FILE);
         let Some(text) = private_file::read(&path)? else {
             return Err(OperatorError::NoClient { folder });
         };
         let env = EnvFile::parse(&text).map_err(|problem| OperatorError::EnvFile { path, problem })?;
         let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned();
         Ok(Self { name, folder, env })
+    }
+
+    /// Its file with settings and secrets.
+    pub(crate) fn env_path(&self) -> PathBuf {
+        self.folder.join(ENV_FILE)
+    }
+
+    /// Sets `name` in its `.env`, on stable storage.
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<(), OperatorError> {
+        let path = self.env_path();
+        self.env
+            .set(name, value)
+            .map_err(|problem| OperatorError::EnvFile { path: path.clone(), problem })?;
+        Ok(private_file::replace(&path, &self.env.to_string())?)
+    }
+
+    /// What `OpenRouter` knows its key by.
+    pub(crate) fn key_hash(&self) -> Option<String> {
+        self.env.get("OPENROUTER_API_KEY").map(hash_of_key)
     }
 
     /// What the sidecar would make of its `.env`.

@@ -43,6 +43,15 @@ pub enum OperatorError {
         /// The folder.
         folder: PathBuf,
     },
+    /// The client's key is another one.
+    #[error(
+        "the .env in {folder} does not have that key; hint: leave KEY out to replace the one it has",
+        folder = .folder.display()
+    )]
+    OtherKey {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// A sidecar that did not answer.
     #[error(transparent)]
     Sidecar(#[from] SidecarError),

@@ -12,6 +12,7 @@ use openrouter::{KeyRecord, LimitReset, Management};
 use serde::Serialize;
 
 use crate::account::AccountArgs;
+use crate::clients::Client;
 use crate::console::Wanted;
 use crate::limit::Limit;
 use crate::{Console, OperatorError};
@@ -103,6 +104,9 @@ pub enum KeysAction {
         /// Where the secret goes.
         #[command(flatten)]
         secret: SecretArgs,
+        /// Replace the key of the client in this folder, in its `.env` too.
+        #[arg(long, value_name = "DIR", conflicts_with = "output")]
+        folder: Option<PathBuf>,
     },
     /// Delete a key for ever.
     Delete {
@@ -195,11 +199,20 @@ pub async fn run(args: KeysArgs, console: &mut Console, clock: &Clock) -> Result
             let key = session.chosen(&keys, key)?;
             session.delete(key).await
         }
-        KeysAction::Rotate { key, keep_old, secret } => {
-            let key = session.chosen(&keys, key)?;
+        KeysAction::Rotate { key, keep_old, secret, folder } => {
+            let client = folder.as_deref().map(Client::read).transpose()?;
+            let of_client = client.as_ref().and_then(Client::key_hash);
+            let key = session.chosen(&keys, key.or_else(|| of_client.clone()))?;
+            let destination = match client {
+                None => Destination::of(secret),
+                Some(client) if of_client.as_ref() == Some(&key.hash) => {
+                    Destination::Client(Box::new(client))
+                }
+                Some(client) => return Err(OperatorError::OtherKey { folder: client.folder }),
+            };
             let rest = if keep_old { Rest::Kept } else { Rest::Deleted };
             let plan = plan::rotate(&keys, key, rest, clock.now())?;
-            session.rotate(plan, &keys, Destination::of(secret)).await
+            session.rotate(plan, &keys, destination).await
         }
     }
 }

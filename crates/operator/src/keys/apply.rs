@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::find::short;
 use super::{DryRun, SecretArgs, Session, Step, pretty};
+use crate::clients::Client;
 use crate::making::make_key;
 use crate::{OperatorError, private_file};
 
@@ -17,6 +18,8 @@ pub(super) enum Destination {
     Output,
     /// A new private file.
     File(PathBuf),
+    /// The `.env` of a client, in the place of the old one.
+    Client(Box<Client>),
 }
 
 /// What is told of a new key.
@@ -126,6 +129,11 @@ impl Session<'_> {
                 let written = private_file::create(path, &secret).map_err(OperatorError::from);
                 written.and_then(|()| self.print_made(made, Some(path.display().to_string())))
             }
+            Destination::Client(client) => {
+                let mut client = Client::clone(client);
+                let written = client.set("OPENROUTER_API_KEY", made.secret.expose_secret());
+                written.and_then(|()| self.print_made(made, Some(client.env_path().display().to_string())))
+            }
         };
         if handed.is_err() {
             let deleted = self.management.delete(&made.record.hash).await.is_ok();
@@ -142,10 +150,15 @@ impl Session<'_> {
             let key = file.is_none().then_some(secret);
             return self.console.say(&pretty(&Made { key, file, record: &made.record }));
         }
-        self.console.note(&format!("made the key {name:?} ({hash}); its secret is told this once:"));
         match file {
-            Some(file) => self.console.say(&format!("written to {file}")),
-            None => self.console.say(secret),
+            Some(file) => {
+                self.console.note(&format!("made the key {name:?} ({hash})"));
+                self.console.say(&format!("written to {file}"))
+            }
+            None => {
+                self.console.note(&format!("made the key {name:?} ({hash}); its secret is told this once:"));
+                self.console.say(secret)
+            }
         }
     }
 }

@@ -114,6 +114,27 @@ async fn a_rotation_leaves_one_key_that_works() {
     world.sim.stop().await;
 }
 
+/// With the client's folder the new secret is in its `.env` before the old key goes, and another client's key is not touched.
+#[tokio::test]
+async fn a_rotation_in_a_folder_keeps_the_client_working() {
+    let world = World::new().await;
+    let old = world.keys(&["create", "--name", "A", "--limit", "5"]).await.unwrap().out;
+    world.keys(&["create", "--name", "B", "--limit", "5"]).await.unwrap();
+    world.private_file(".env", &format!("# mine\nOPENROUTER_API_KEY={}\nUSAGE_PORT=9003\n", old.trim()));
+    let folder = world.path("");
+    let error =
+        world.keys(&["rotate", "B", "--yes", "--folder", folder.to_str().unwrap()]).await.unwrap_err();
+    assert!(error.to_string().contains("does not have that key"), "{error}");
+    let said = world.keys(&["rotate", "--yes", "--folder", folder.to_str().unwrap()]).await.unwrap();
+    let env = std::fs::read_to_string(folder.join(".env")).unwrap();
+    let new = env.lines().find_map(|line| line.strip_prefix("OPENROUTER_API_KEY=")).unwrap();
+    assert!(env.starts_with("# mine\n") && env.contains("USAGE_PORT=9003") && !said.out.contains(new));
+    assert!(matches!(world.client().key(&new.into()).await.unwrap(), KeyAnswer::Accepted(_)));
+    assert_eq!(world.client().key(&old.trim().into()).await.unwrap(), KeyAnswer::Rejected);
+    assert_eq!(world.listed().await.len(), 2);
+    world.sim.stop().await;
+}
+
 /// Whoever does not agree has two keys that work, and is told so.
 #[tokio::test]
 async fn a_rotation_waits_for_the_person() {
