@@ -316,7 +316,7 @@ async fn open(connection: &mut SqliteConnection) -> Result<Vec<OpenGeneration>, 
         "SELECT id AS 'call_id!', generation_id AS 'generation_id!'
          FROM calls
          WHERE state = 'open'
-         ORDER BY id DESC"
+         ORDER BY +id DESC"
     )
     .fetch_all(connection)
     .await

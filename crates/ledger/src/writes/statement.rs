@@ -108,6 +108,19 @@ impl StatementCounts {
         counts
     }
 
+    /// Both together.
+    #[must_use]
+    pub const fn and(self, more: Self) -> Self {
+        Self {
+            settled: self.settled + more.settled,
+            orphans_settled: self.orphans_settled + more.orphans_settled,
+            recognised: self.recognised + more.recognised,
+            unattributed: self.unattributed + more.unattributed,
+            corrected: self.corrected + more.corrected,
+            voided: self.voided + more.voided,
+        }
+    }
+
     /// Nothing at all.
     #[must_use]
     pub fn are_none(&self) -> bool {
