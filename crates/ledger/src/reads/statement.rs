@@ -4,7 +4,9 @@ use std::collections::HashSet;
 
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
-use metering::{BookedGeneration, DayBooks, OpenGeneration, Orphan, PicoUsd, Statement, Unnamed};
+use metering::{
+    BookedGeneration, DayBooks, OpenGeneration, Orphan, PicoUsd, Statement, Unnamed, instant_of_generation,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::SqliteConnection;
 
@@ -281,15 +283,16 @@ async fn booked(
     Ok(booked.collect())
 }
 
-/// Generations of the statement whose entries are elsewhere, as their ids carry no instant.
+/// Generations of the statement whose entries may be elsewhere, as their ids carry no instant. All others have theirs at it.
 async fn booked_on_other_days(
     statement: &Statement,
     booked: &mut Vec<BookedGeneration>,
     connection: &mut SqliteConnection,
 ) -> Result<(), sqlx::Error> {
     let known: HashSet<String> = booked.iter().map(|one| one.generation_id.clone()).collect();
-    let unknown = statement.generations.iter().map(|stated| &stated.generation_id);
-    for generation_id in unknown.filter(|id| !known.contains(*id)) {
+    let without_instant = statement.generations.iter().map(|stated| &stated.generation_id);
+    let without_instant = without_instant.filter(|id| instant_of_generation(id).is_none());
+    for generation_id in without_instant.filter(|id| !known.contains(*id)) {
         let found = sqlx::query!(
             "SELECT
                  (SELECT cost_pico_usd FROM entries WHERE generation_id = ?1 AND kind <> 'adjustment')

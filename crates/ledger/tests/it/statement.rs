@@ -254,6 +254,20 @@ async fn what_the_statement_lacks_is_told_and_left() {
     assert_eq!(orphans, [(orphan.to_string(), 1)]);
 }
 
+/// Nothing in such an id says when it was: it is known by itself alone, wherever its entry is.
+#[tokio::test]
+async fn an_id_without_an_instant_is_booked_once() {
+    let books = Books::watching().await;
+    let mut without = books.stated(43_200, "x", "anna", "1");
+    without.generation_id = "gen-AAAA".into();
+    let first = statement(vec![without.clone()]);
+    assert_eq!(books.take(&first).await.done.unattributed, 1);
+    let mut later = statement(vec![StatedGeneration { at: at("2026-11-15T12:00:00Z"), ..without }]);
+    later.day = date(2026, 11, 15);
+    assert!(books.take(&later).await.done.are_none());
+    assert_eq!(books.usage(UsageBy::Nothing).await[0].cost_pico_usd, usd("1").pico());
+}
+
 /// 23:30 UTC is half past midnight in Warsaw: the statement's day is UTC's, the bill's is Warsaw's.
 #[tokio::test]
 async fn a_utc_day_and_a_billing_day_are_two() {
