@@ -116,9 +116,10 @@ fn path_item(route: &Route, path: &str) -> Value {
         problem("503", "Open WebUI or the ledger cannot be asked just now."),
     ]);
     let id = path.replace(['/', '-'], "_");
-    let mut item = json!({ "get": {
+    let get = json!({
         "operationId": id, "summary": route.doc, "description": who, "parameters": parameters, "responses": responses,
-    } });
+    });
+    let mut item = Map::from_iter([("get".to_owned(), get)]);
     if let Some(posted) = &route.posted {
         let mut responses = responses;
         let answer =
@@ -128,12 +129,13 @@ fn path_item(route: &Route, path: &str) -> Value {
             "409",
             "It contradicts what is recorded; `detail` says why. Nothing was written.",
         )]);
-        item["post"] = json!({
+        let post = json!({
             "operationId": format!("{id}_post"), "summary": posted.doc, "description": who, "responses": responses,
             "requestBody": { "required": true, "content": content(&Answer::Json(posted.body)) },
         });
+        item.insert("post".to_owned(), post);
     }
-    item
+    Value::Object(item)
 }
 
 fn described(parameter: &Parameter) -> Value {

@@ -72,10 +72,9 @@ impl Books {
     }
 
     async fn refused(&self, statement: &Statement) -> String {
-        match self.ledger.take_statement(statement.clone(), late()).await {
-            Err(WriteError::Refused(why)) => why,
-            other => panic!("{other:?}"),
-        }
+        let error = self.ledger.take_statement(statement.clone(), late()).await.unwrap_err();
+        assert!(matches!(error, WriteError::Refused(_)), "{error}");
+        error.to_string()
     }
 
     async fn rows(&self, query: &'static str) -> Vec<(String, i64)> {

@@ -207,17 +207,22 @@ fn what_is_no_whole_statement_of_a_day_is_refused() {
         change(&mut statement);
         plan_statement(&statement, &books()).unwrap_err()
     };
-    use StatementError as Error;
-    assert!(matches!(refused(&|it| it.complete = false), Error::Incomplete { .. }));
-    assert!(matches!(refused(&|it| it.key_hashes.clear()), Error::NoKey));
-    assert!(matches!(refused(&|it| it.fetched_at = instant(-1)), Error::TooEarly { .. }));
-    assert!(matches!(refused(&|it| it.generations[1] = it.generations[0].clone()), Error::Twice { .. }));
-    assert!(matches!(refused(&|it| it.generations[1].at = instant(3)), Error::Generation { .. }));
+    assert!(matches!(refused(&|it| it.complete = false), StatementError::Incomplete { .. }));
+    assert!(matches!(refused(&|it| it.key_hashes.clear()), StatementError::NoKey));
+    assert!(matches!(refused(&|it| it.fetched_at = instant(-1)), StatementError::TooEarly { .. }));
+    assert!(matches!(
+        refused(&|it| it.generations[1] = it.generations[0].clone()),
+        StatementError::Twice { .. }
+    ));
+    assert!(matches!(refused(&|it| it.generations[1].at = instant(3)), StatementError::Generation { .. }));
     assert!(matches!(
         refused(&|it| it.generations[1] = stated(86_400, "x", "u", 1)),
-        Error::Generation { .. }
+        StatementError::Generation { .. }
     ));
-    assert!(matches!(refused(&|it| it.generations[1].generation_id.clear()), Error::Generation { .. }));
+    assert!(matches!(
+        refused(&|it| it.generations[1].generation_id.clear()),
+        StatementError::Generation { .. }
+    ));
 }
 
 #[test]
