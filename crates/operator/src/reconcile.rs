@@ -223,7 +223,7 @@ impl Session<'_> {
         let wanted = days::wanted(self.args, &facts, now);
         console.note(&format!("{}: asking OpenRouter about {} days", client.name, wanted.len()));
         let statements = self.account.statements(&wanted, &key_hashes, now, console).await?;
-        let activity = self.account.activity(&key_hashes, console).await?;
+        let activity = self.account.activity(&key_hashes, console).await;
         let mut days = Vec::new();
         for statement in statements {
             days.push(self.take(books, statement, &activity, console).await?);

@@ -175,6 +175,23 @@ fn what_is_young_or_older_than_the_ledger_is_left_alone() {
     assert_eq!(plan.steps, [StatementStep::BookUnattributed { generation: 0 }]);
     assert_eq!((plan.told.young, plan.difference, plan.is_final), (1, amount(2), false));
 
+    // Nor is a call settled, or a cost corrected, that its answer may still tell.
+    let young = &today.generations[1];
+    let open = OpenGeneration { call_id: "c".into(), generation_id: young.generation_id.clone() };
+    let old = BookedGeneration {
+        generation_id: today.generations[0].generation_id.clone(),
+        cost: amount(1),
+        on_this_day: true,
+    };
+    let booked = BookedGeneration { generation_id: young.generation_id.clone(), ..old.clone() };
+    for known in [
+        DayBooks { open: vec![open], booked: vec![old.clone()], ledger: amount(1), ..books() },
+        DayBooks { booked: vec![old, booked], ledger: amount(2), ..books() },
+    ] {
+        let plan = plan_statement(&today, &known).unwrap();
+        assert_eq!((plan.steps.len(), plan.told.young, plan.is_final), (0, 1, false), "{plan:?}");
+    }
+
     let began = DayBooks { began_at: Some(instant(5_000)), ..books() };
     let plan = plan_statement(&statement(vec![stated(4_999, "x", "u", 1)]), &began).unwrap();
     assert_eq!((plan.steps.len(), plan.told.before, plan.bill), (0, 1, PicoUsd::ZERO));

@@ -52,21 +52,29 @@ impl Account {
         self.ask(console, async |management| management.list().await).await
     }
 
-    /// `OpenRouter`'s own sums of the days.
+    /// `OpenRouter`'s own sums of the days. They are only shown: where they cannot be had of every key, as of one that was
+    /// deleted, there are none.
     pub(super) async fn activity(
         &mut self,
         key_hashes: &[String],
         console: &mut Console,
-    ) -> Result<BTreeMap<Date, PicoUsd>, OperatorError> {
+    ) -> BTreeMap<Date, PicoUsd> {
         let mut days = BTreeMap::new();
         for key_hash in key_hashes {
-            let of_key = self.ask(console, async |management| management.activity(key_hash).await).await?;
+            let of_key = self.ask(console, async |management| management.activity(key_hash).await).await;
+            let of_key = match of_key {
+                Ok(of_key) => of_key,
+                Err(error) => {
+                    console.note(&format!("/activity cannot be had of every key: {error}"));
+                    return BTreeMap::new();
+                }
+            };
             for (day, usage) in of_key {
                 let sum = days.entry(day).or_insert(PicoUsd::ZERO);
                 *sum = sum.checked_add(usage).unwrap_or(*sum);
             }
         }
-        Ok(days)
+        days
     }
 
     /// A whole statement of each of `days`, which are in order.

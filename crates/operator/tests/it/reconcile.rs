@@ -28,6 +28,7 @@ use crate::person::Person;
 
 const PROXY_TOKEN: &str = "proxy-token-of-the-tests";
 const ADMIN_TOKEN: &str = "admin-token-of-the-tests";
+const NEXT_KEY: &str = "sk-or-v1-7777777777777777777777777777777777777777777777777777777777777777";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Parser)]
@@ -54,13 +55,14 @@ struct Running {
 impl House {
     async fn new() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let sim = Simulator::start(Options::default()).await.unwrap();
+        let keys = vec![DEFAULT_KEY.to_owned(), NEXT_KEY.to_owned()];
+        let sim = Simulator::start(Options { keys, ..Options::default() }).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("client")).unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut house = Self { sim, folder, ahead_ms: Arc::default(), running: None, http };
         house.private_file("management", DEFAULT_MANAGEMENT_KEY);
-        house.start().await;
+        house.start(DEFAULT_KEY).await;
         house
     }
 
@@ -87,11 +89,11 @@ impl House {
         self.sim.advance(by);
     }
 
-    async fn start(&mut self) {
+    async fn start(&mut self, key: &str) {
         let (base_url, database) = (self.sim.base_url(), self.database());
         let settings = Settings::from_variables([
             ("OPENROUTER_HOST", base_url.as_str()),
-            ("OPENROUTER_API_KEY", DEFAULT_KEY),
+            ("OPENROUTER_API_KEY", key),
             ("ORGANIZATION_NAME", "Company_A"),
             ("USAGE_PROXY_TOKEN", PROXY_TOKEN),
             ("USAGE_ADMIN_TOKEN", ADMIN_TOKEN),
@@ -110,7 +112,7 @@ impl House {
         self.private_file(
             "client/.env",
             &format!(
-                "OPENROUTER_API_KEY={DEFAULT_KEY}\nOPENROUTER_EXTERNAL_USER=mai_client_63a4eb6d\nDATABASE_PATH=usage.db\n\
+                "OPENROUTER_API_KEY={key}\nOPENROUTER_EXTERNAL_USER=mai_client_63a4eb6d\nDATABASE_PATH=usage.db\n\
                  USAGE_PORT={port}\nUSAGE_ADMIN_TOKEN={ADMIN_TOKEN}\n"
             ),
         );
@@ -149,9 +151,13 @@ impl House {
 
     /// A chat with the key itself.
     async fn past_the_sidecar(&self, more: Value) {
+        self.with_key(DEFAULT_KEY, &more).await;
+    }
+
+    async fn with_key(&self, key: &str, more: &Value) {
         let url = format!("{}/chat/completions", self.sim.base_url());
-        let request = self.http.post(url).bearer_auth(DEFAULT_KEY).json(&chat(&more));
-        request.send().await.unwrap().bytes().await.unwrap();
+        let answer = self.http.post(url).bearer_auth(key).json(&chat(more)).send().await.unwrap();
+        answer.error_for_status().unwrap().bytes().await.unwrap();
     }
 
     /// Every way that a call can be wrong in the ledger.
@@ -297,7 +303,7 @@ async fn a_statement_is_read_whole_or_not_at_all() {
     let mut house = House::new().await;
     for _ in 0..9 {
         house.past_the_sidecar(json!({})).await;
-        house.advance(Duration::from_mins(10));
+        house.advance(Duration::from_hours(7));
     }
     house.advance(Duration::from_hours(72));
     let mut knobs = Knobs { analytics_longest_ms: Some(0), analytics_error: None, ..Knobs::default() };
@@ -318,6 +324,34 @@ async fn a_statement_is_read_whole_or_not_at_all() {
     let asked = house.sim.requests().split_off(before);
     let asked = asked.iter().filter(|request| request.path.ends_with("/query")).count();
     assert!(asked > 8, "{asked}");
+    house.stop().await;
+}
+
+/// The bill of a client is that of every key it had: one that the ledger polled and that is not its key any more, and one that
+/// only its name tells.
+#[tokio::test]
+async fn all_keys_of_a_client_are_its_bill() {
+    let mut house = House::new().await;
+    house.chat("anna", json!({})).await;
+    house.stop().await;
+    house.start(NEXT_KEY).await;
+    house.chat("anna", json!({})).await;
+    house.past_the_sidecar(json!({})).await;
+    let url = format!("{}/keys", house.sim.base_url());
+    for (name, is_ours) in
+        [("mAI Client: Company_A (replaced 2026-11-01)", true), ("mAI Client: Company_B", false)]
+    {
+        let request =
+            house.http.post(&url).bearer_auth(DEFAULT_MANAGEMENT_KEY).json(&json!({ "name": name }));
+        let made: Value = request.send().await.unwrap().json().await.unwrap();
+        let more = if is_ours { json!({}) } else { json!({ "sim": { "true_cost": "7" } }) };
+        house.with_key(made["key"].as_str().unwrap(), &more).await;
+    }
+    house.advance(Duration::from_hours(72));
+    house.reconcile(&[]).await.unwrap();
+    assert_eq!(house.cost().await, house.bill() - 7_000_000_000_000);
+    let users = house.by_user().await;
+    assert_eq!((users["anna"].2, users["unattributed"].2), (2, 2));
     house.stop().await;
 }
 
