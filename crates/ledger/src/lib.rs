@@ -18,6 +18,7 @@ mod reads {
     pub(crate) mod usage;
 }
 mod seal;
+mod statement_day;
 mod verify;
 mod writer;
 mod writes {
@@ -45,6 +46,7 @@ pub use reads::polls::Reconciliation;
 pub use reads::prices::{ModelPrice, PriceList};
 pub use reads::statement::{RecordedDay, StatementFacts};
 pub use reads::usage::{Scope, Summary, Usage, UsageBy, UserRecord};
+pub use statement_day::{StatementCounts, StatementDay};
 pub use verify::{Finding, Verification};
 pub use writes::adjust::{Adjust, Adjusted, Adjustment};
 pub use writes::admit::{Admission, Asker, NewCall};
@@ -53,7 +55,6 @@ pub use writes::generation::GenerationKnown;
 pub use writes::organisation::{MonthlyLimit, OrganisationFacts};
 pub use writes::reconciliation::NewReconciliation;
 pub use writes::settle::{Settle, Settled};
-pub use writes::statement::{StatementCounts, StatementDay};
 pub use writes::unsettled::{Ending, LeaveOpen};
 
 use std::sync::{Arc, PoisonError, RwLock};

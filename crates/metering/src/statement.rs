@@ -272,7 +272,14 @@ impl Statement {
     /// # Errors
     /// [`StatementError::Day`] at the edge of the calendar.
     pub fn bounds(&self) -> Result<(Timestamp, Timestamp), StatementError> {
-        let day = self.day;
+        Self::bounds_of(self.day)
+    }
+
+    /// The first instant of the UTC day `day`, and the first after it.
+    ///
+    /// # Errors
+    /// As [`bounds`](Self::bounds).
+    pub fn bounds_of(day: Date) -> Result<(Timestamp, Timestamp), StatementError> {
         let start = |day: Date| day.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
         let both = day.checked_add(1.day()).and_then(|next| Ok((start(day)?, start(next)?)));
         both.map_err(|_| StatementError::Day { day })

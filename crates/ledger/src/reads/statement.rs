@@ -12,7 +12,7 @@ use sqlx::SqliteConnection;
 
 use crate::LedgerReader;
 use crate::error::{ReadError, WriteError};
-use crate::writes::statement::StatementDay;
+use crate::statement_day::StatementDay;
 
 /// Billing days around a UTC day: no zone is further away than a day, and neither is what was recognised.
 const DAYS_AROUND: i64 = 2;
@@ -20,8 +20,8 @@ const DAYS_AROUND: i64 = 2;
 /// How long before and after its day a statement's generations may have been admitted here, milliseconds; more than enough.
 const AROUND_MS: i64 = 3_600_000;
 
-/// Days that are told.
-const RECORDED_DAYS: i64 = 62;
+/// Days that are told: those that a statement can still be had of.
+const RECORDED_DAYS: i64 = 32;
 
 /// What somebody who fetches a statement has to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,7 +45,11 @@ pub struct RecordedDay {
     pub day: Date,
     /// What `OpenRouter` billed.
     pub bill: PicoUsd,
-    /// That less what the ledger holds.
+    /// The day's entries then, unattributed ones apart.
+    pub ledger: PicoUsd,
+    /// The day's unattributed entries then.
+    pub unattributed: PicoUsd,
+    /// The bill less both.
     pub difference: PicoUsd,
     /// Over for 48 hours, and no difference.
     pub is_final: bool,
@@ -68,6 +72,12 @@ impl LedgerReader {
     /// [`ReadError`] where the file cannot be read.
     pub async fn statement_facts(&self) -> Result<StatementFacts, ReadError> {
         let mut snapshot = self.pool.begin().await?;
+        let mut days = recorded_days(RECORDED_DAYS, &mut snapshot).await?;
+        for day in days.iter_mut().filter(|day| day.is_final) {
+            // What came later, such as a cost that was told after a month, opens the day again.
+            let Ok(window) = Window::of(day.day) else { continue };
+            day.is_final = sums(&window, &mut snapshot).await? == (day.ledger, day.unattributed);
+        }
         let organisation = sqlx::query!(
             "SELECT id, name
              FROM client_organizations
@@ -81,7 +91,7 @@ impl LedgerReader {
             organisation: organisation.name,
             began_at: began_at(&mut snapshot).await?,
             key_hashes: key_hashes(&mut snapshot).await?,
-            days: recorded_days(RECORDED_DAYS, &mut snapshot).await?,
+            days,
         };
         snapshot.rollback().await?;
         Ok(facts)
@@ -163,7 +173,8 @@ async fn recorded_days(
     connection: &mut SqliteConnection,
 ) -> Result<Vec<RecordedDay>, sqlx::Error> {
     let rows = sqlx::query!(
-        "SELECT day, bill_pico_usd, difference_pico_usd, final AS 'is_final!: bool', fetched_at_ms
+        "SELECT day, bill_pico_usd, ledger_pico_usd, unattributed_pico_usd, difference_pico_usd,
+                final AS 'is_final!: bool', fetched_at_ms
          FROM statement_days
          ORDER BY day DESC
          LIMIT ?1",
@@ -176,6 +187,8 @@ async fn recorded_days(
         Ok(RecordedDay {
             day: row.day.parse().map_err(decoded)?,
             bill: PicoUsd::new(row.bill_pico_usd),
+            ledger: PicoUsd::new(row.ledger_pico_usd),
+            unattributed: PicoUsd::new(row.unattributed_pico_usd),
             difference: PicoUsd::new(row.difference_pico_usd),
             is_final: row.is_final,
             fetched_at: Timestamp::from_millisecond(row.fetched_at_ms).map_err(decoded)?,
@@ -185,10 +198,10 @@ async fn recorded_days(
 }
 
 impl Window {
-    fn of(statement: &Statement) -> Result<Self, WriteError> {
-        let (start, end) = statement.bounds().map_err(WriteError::refused)?;
-        let first = statement.day.checked_sub(DAYS_AROUND.days()).map_err(WriteError::refused)?;
-        let last = statement.day.checked_add(DAYS_AROUND.days()).map_err(WriteError::refused)?;
+    fn of(day: Date) -> Result<Self, WriteError> {
+        let (start, end) = Statement::bounds_of(day).map_err(WriteError::refused)?;
+        let first = day.checked_sub(DAYS_AROUND.days()).map_err(WriteError::refused)?;
+        let last = day.checked_add(DAYS_AROUND.days()).map_err(WriteError::refused)?;
         Ok(Self {
             first_day: first.to_string(),
             last_day: last.to_string(),
@@ -203,7 +216,7 @@ pub(crate) async fn day_books(
     statement: &Statement,
     connection: &mut SqliteConnection,
 ) -> Result<DayBooks, WriteError> {
-    let window = Window::of(statement)?;
+    let window = Window::of(statement.day)?;
     let began_at = began_at(connection).await?;
     let nothing_before = began_at.is_none_or(|began_at| began_at.as_millisecond() >= window.from_ms);
     let sums = sums(&window, connection).await?;

@@ -253,6 +253,20 @@ async fn what_the_statement_lacks_is_told_and_left() {
     assert_eq!(orphans, [(orphan.to_string(), 1)]);
 }
 
+/// A cost that is told after its day was final opens the day again.
+#[tokio::test]
+async fn a_final_day_that_changes_is_not_final_any_more() {
+    let books = Books::watching().await;
+    let late_call = books.open_call("anna", &id(3_600, "late")).await;
+    assert!(books.take(&statement(vec![])).await.is_final);
+    let is_final = async || books.ledger.reader().statement_facts().await.unwrap().days[0].is_final;
+    assert!(is_final().await);
+    books.ledger.settle(settle(late_call, "1")).await.unwrap();
+    assert!(!is_final().await);
+    let day = books.take(&statement(vec![])).await;
+    assert_eq!((day.told.missing, day.difference, day.is_final), (1, usd("-1"), false));
+}
+
 /// Nothing in such an id says when it was: it is known by itself alone, wherever its entry is.
 #[tokio::test]
 async fn an_id_without_an_instant_is_booked_once() {

@@ -79,6 +79,8 @@ mod tests {
         let recorded = |day, is_final| RecordedDay {
             day,
             bill: PicoUsd::ZERO,
+            ledger: PicoUsd::ZERO,
+            unattributed: PicoUsd::ZERO,
             difference: PicoUsd::ZERO,
             is_final,
             fetched_at: now(),
