@@ -46,7 +46,16 @@ async fn take(
     let day = if dry_run {
         ledger.reader().compare_statement(&statement).await?
     } else {
-        ledger.take_statement(statement, api.options.clock.now()).await?
+        let day = ledger.take_statement(statement, api.options.clock.now()).await?;
+        tracing::info!(
+            day = %day.day,
+            bill_usd = %day.bill,
+            difference_usd = %day.difference,
+            is_final = day.is_final,
+            left = day.left,
+            "took OpenRouter's statement"
+        );
+        day
     };
     Ok(Json(day))
 }

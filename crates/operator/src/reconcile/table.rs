@@ -100,3 +100,54 @@ fn state(day: &Day) -> &'static str {
         _ => "not final yet",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use ledger::{StatementCounts, StatementDay};
+    use metering::Told;
+
+    use super::*;
+    use crate::reconcile::Total;
+
+    fn day(number: i8, is_final: bool) -> Day {
+        let compared = StatementDay {
+            day: date(2026, 11, number),
+            bill: PicoUsd::new(1_500_000_000_001),
+            ledger: PicoUsd::new(1_500_000_000_000),
+            unattributed: PicoUsd::ZERO,
+            corrected: PicoUsd::ZERO,
+            difference: PicoUsd::new(i64::from(!is_final)),
+            is_final,
+            is_late_enough: true,
+            generations: 3,
+            done: StatementCounts { orphans_settled: 2, ..StatementCounts::default() },
+            left: 0,
+            told: Told { missing: 1, missing_cost: PicoUsd::new(5), ..Told::default() },
+        };
+        Day { compared, activity: None, is_over: true, is_preview: false }
+    }
+
+    #[test]
+    fn every_pico_dollar_and_every_warning_is_told() {
+        let report = Report {
+            client: "company-a".into(),
+            organisation_id: Some("mai_client_1".into()),
+            organisation: Some("Company A".into()),
+            days: vec![day(19, true), day(20, false)],
+            total: Total { difference: PicoUsd::new(1), ..Total::default() },
+            error: None,
+        };
+        let text = of(&report);
+        let words =
+            |line: usize| text.lines().nth(line).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(words(0), "company-a: Company A (mai_client_1), amounts in USD");
+        assert_eq!(words(1), "DAY (UTC) OPENROUTER LEDGER UNATTRIBUTED CORRECTED DIFFERENCE ACTIVITY STATE");
+        assert_eq!(words(2), "2026-11-19 1.500000000001 1.5 0 0 0 - final");
+        assert_eq!(words(3), "2026-11-20 1.500000000001 1.5 0 0 0.000000000001 - DIFFERS");
+        assert_eq!(words(4), "total 0 0 0 0 0.000000000001");
+        let remarks = remarks(&report);
+        assert_eq!(remarks[0], "company-a: 2026-11-19: 2 orphans settled");
+        assert!(remarks[1].contains("WARNING: 1 calls of the ledger, 0.000000000005 USD"), "{remarks:?}");
+    }
+}
