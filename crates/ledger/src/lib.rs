@@ -15,9 +15,11 @@ mod reads {
     pub(crate) mod kept;
     pub(crate) mod polls;
     pub(crate) mod prices;
+    pub(crate) mod statement;
     pub(crate) mod usage;
 }
 mod seal;
+mod statement_day;
 mod verify;
 mod writer;
 mod writes {
@@ -31,6 +33,7 @@ mod writes {
     pub(crate) mod probe;
     pub(crate) mod reconciliation;
     pub(crate) mod settle;
+    pub(crate) mod statement;
     pub(crate) mod unsettled;
 }
 
@@ -42,7 +45,9 @@ pub use reads::due::OpenCall;
 pub use reads::entries::{EntryPlace, EntryRecord, NoPlace};
 pub use reads::polls::Reconciliation;
 pub use reads::prices::{ModelPrice, PriceList};
+pub use reads::statement::{RecordedDay, StatementFacts};
 pub use reads::usage::{Scope, Summary, Usage, UsageBy, UserRecord};
+pub use statement_day::{StatementCounts, StatementDay};
 pub use verify::{Finding, Verification};
 pub use writes::adjust::{Adjust, Adjusted, Adjustment};
 pub use writes::admit::{Admission, Asker, NewCall};
@@ -56,6 +61,7 @@ pub use writes::unsettled::{Ending, LeaveOpen};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Timestamp;
+use metering::Statement;
 
 use crate::writes::unsettled::{End, EndedAs};
 
@@ -123,6 +129,21 @@ impl Ledger {
     /// [`WriteError`]: nothing was booked.
     pub async fn adjust(&self, adjust: Adjust) -> Result<Adjusted, WriteError> {
         self.writer.write(adjust).await
+    }
+
+    /// Compares a statement of `OpenRouter` with the ledger and books what is missing, once however often it is told; at most 500
+    /// bookings a time, so that calls do not wait for long: `left` says how many wait for the next time.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was booked. A statement that is cut, older than one that was taken, of a day that is not over, or
+    /// not of all keys that were used is refused.
+    pub async fn take_statement(
+        &self,
+        statement: Statement,
+        now: Timestamp,
+    ) -> Result<StatementDay, WriteError> {
+        let organisation = self.organisation();
+        self.writer.write(writes::statement::TakeStatement { statement, organisation, now }).await
     }
 
     /// Notes how a call ended whose cost is not known yet.

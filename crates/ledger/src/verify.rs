@@ -239,7 +239,7 @@ async fn calls_that_do_not_fit(connection: &mut SqliteConnection) -> Result<Vec<
     let doubled = sqlx::query!(
         "SELECT generation_id AS 'generation_id!', count(*) AS 'entries!: i64'
          FROM entries
-         WHERE kind = 'call' AND generation_id IS NOT NULL
+         WHERE kind <> 'adjustment' AND generation_id IS NOT NULL
          GROUP BY generation_id
          HAVING count(*) > 1
          LIMIT 1000"

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::decimal::{self, DecimalError, divide_half_even, read_scaled, write_scaled};
 
 /// Decimal places of [`PicoUsd`]. Twelve are the most ever seen on the wire.
@@ -130,6 +132,21 @@ impl PicoUsd {
 impl fmt::Display for PicoUsd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_scaled(i128::from(self.0), USD_PLACES, f)
+    }
+}
+
+/// As plain decimal dollars, in a text: a number would pass through a float somewhere.
+impl Serialize for PicoUsd {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PicoUsd {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let parsed = Self::parse(&text).map_err(serde::de::Error::custom)?;
+        Ok(parsed.amount)
     }
 }
 

@@ -4,6 +4,8 @@
 //! restart), so merging is commutative, associative and idempotent: a fact is taken from the source with the
 //! most authority, and among equals the smallest value, so that the order of arrival never decides.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::money::PicoUsd;
 
 /// Who told a fact, the one with the most authority first.
@@ -54,8 +56,23 @@ impl Cost {
     }
 }
 
+/// As `OpenRouter`'s own text.
+impl Serialize for Cost {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::read(&text).ok_or_else(|| serde::de::Error::custom("not a cost"))
+    }
+}
+
 /// Token counts as billed; `None` was never told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Tokens {
     /// Tokens of the prompt, cached ones included.
     pub prompt: Option<u64>,

@@ -82,6 +82,16 @@ knobs! {
     key_counter_lag_ms: i64,
     /// Analytics leave out charges younger than this.
     analytics_lag_ms: i64,
+    /// Analytics fail: `429-platform`, `500`, `408`, or any other case of `error`.
+    analytics_error: String,
+    /// So many asks of the analytics fail by `analytics_error`, then none; without it all do.
+    analytics_failures: u32,
+    /// Analytics answer with at most so many rows instead of 10,000, and say that there are more.
+    analytics_most_rows: usize,
+    /// Analytics answer 408 about a longer time than this.
+    analytics_longest_ms: i64,
+    /// What the statement says of each charge, as decimal text, instead of what was charged: a later correction.
+    stated_cost: String,
     /// The provider's own key pays: cost 0, the price in `upstream_inference_cost`.
     byok: bool,
     /// The assistant's text.

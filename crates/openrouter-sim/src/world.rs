@@ -1,6 +1,6 @@
 //! What all requests share: keys, bill, log, clock and faults.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::{fmt, io};
 
@@ -23,6 +23,7 @@ pub(crate) struct World {
     bill: Mutex<Bill>,
     log: Mutex<RequestLog>,
     registry: Mutex<Registry>,
+    analytics_failures: AtomicU32,
 }
 
 /// Makes ids that no other process makes.
@@ -46,6 +47,7 @@ impl World {
             bill: Mutex::new(Bill::open(options.truth_file.as_deref())?),
             log: Mutex::default(),
             registry: Mutex::default(),
+            analytics_failures: AtomicU32::new(0),
         })
     }
 
@@ -53,7 +55,13 @@ impl World {
         Arc::clone(&self.knobs.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// How often the analytics have failed since the knobs were set, before this time.
+    pub(crate) fn count_analytics_failure(&self) -> u32 {
+        self.analytics_failures.fetch_add(1, Ordering::Relaxed)
+    }
+
     pub(crate) fn set_knobs(&self, knobs: Knobs) {
+        self.analytics_failures.store(0, Ordering::Relaxed);
         *self.knobs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(knobs);
     }
 

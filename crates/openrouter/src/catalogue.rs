@@ -55,6 +55,11 @@ impl Catalogue {
         let names = self.names.get(slug)?;
         names.iter().find(|name| *name == asked).or_else(|| names.first()).map(String::as_str)
     }
+
+    /// The first name of each slug.
+    pub(crate) fn into_names(self) -> HashMap<String, String> {
+        self.names.into_iter().filter_map(|(slug, names)| Some((slug, names.into_iter().next()?))).collect()
+    }
 }
 
 /// The offers in the list; `None` where it is no list.

@@ -20,5 +20,6 @@ pub use client::{Client, ClientError, ClientOptions, UpstreamError};
 pub use generation::GenerationAnswer;
 pub use key::{KeyAnswer, KeyCounter, hash_of_key};
 pub use management::{
-    CreatedKey, KeyChange, KeyRecord, LimitReset, Management, ManagementError, NewKey, UnknownReset,
+    CreatedKey, KeyChange, KeyRecord, LimitReset, Management, ManagementError, NewKey, StatedBy,
+    StatementAnswer, StatementQuestion, StatementRow, StatementTerms, UnknownReset,
 };

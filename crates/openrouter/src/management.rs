@@ -1,4 +1,4 @@
-//! `/keys`: making, listing, changing and deleting the account's keys, with a management key.
+//! `/keys`: making, listing, changing and deleting the account's keys, with a management key; and the account's statement.
 //!
 //! A secret is told once, when its key is made. There is no idempotency key: a `POST` whose answer was lost may have made a
 //! key that nobody can use, so it is never sent again from here, and the error says that the outcome is unknown.
@@ -6,13 +6,16 @@
 use http::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 
+use crate::catalogue::{Catalogue, read_catalogue};
 use crate::client::{Answer, Client, UpstreamError, percent_encode};
 use crate::json::Object;
 use records::{read_created, read_page, read_record};
 
 mod records;
+mod statement;
 
 pub use records::{CreatedKey, KeyChange, KeyRecord, LimitReset, NewKey, UnknownReset};
+pub use statement::{StatedBy, StatementAnswer, StatementQuestion, StatementRow, StatementTerms};
 
 /// Keys on a full page; a shorter one is the last.
 const PAGE_KEYS: usize = 100;
@@ -70,6 +73,14 @@ pub enum ManagementError {
     NotUnderstood {
         /// What it should have been.
         expected: &'static str,
+    },
+    /// The analytics have no such metric or dimension.
+    #[error(
+        "OpenRouter's analytics have no {what} any more; without it there is no statement to compare with"
+    )]
+    Lacks {
+        /// Its name.
+        what: &'static str,
     },
     /// A key may have been made whose secret nobody knows.
     #[error("it is not known whether OpenRouter made the key {name:?}: {why}")]
@@ -160,6 +171,16 @@ impl Management {
             Ok(_) | Err(ManagementError::NotFound { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The name people know for each slug by which statements tell a model; a slug that has none is left out.
+    ///
+    /// # Errors
+    /// [`ManagementError`]; nothing is changed by asking.
+    pub async fn model_names(&self) -> Result<std::collections::HashMap<String, String>, ManagementError> {
+        let answer = self.client.ask(Method::GET, "models", &self.key, None).await?;
+        let names = read_catalogue(&self.success(&answer, "")?.body).map(Catalogue::into_names);
+        names.ok_or(ManagementError::NotUnderstood { expected: "a list of models" })
     }
 
     /// The answer, where it is one of success.

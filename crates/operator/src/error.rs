@@ -9,6 +9,7 @@ use settings::Invalid;
 use crate::env_file::EnvFileError;
 use crate::keys::{FindError, PlanError};
 use crate::private_file::FileError;
+use crate::reconcile::ReconcileError;
 use crate::setup::SetupError;
 use crate::sidecar::SidecarError;
 
@@ -99,6 +100,9 @@ pub enum OperatorError {
     /// Settings that the sidecar would refuse.
     #[error(transparent)]
     Settings(#[from] Invalid),
+    /// What `OpenRouter` says and the ledger do not fit together.
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
     /// The database.
     #[error(transparent)]
     Ledger(#[from] OpenError),

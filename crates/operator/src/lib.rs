@@ -12,6 +12,7 @@ mod keys;
 mod limit;
 mod making;
 mod private_file;
+mod reconcile;
 mod setup;
 mod sidecar;
 #[cfg(test)]
@@ -24,10 +25,13 @@ pub use env_file::EnvFileError;
 pub use error::{Failure, OperatorError};
 pub use keys::{FindError, KeysAction, KeysArgs, PlanError, SecretArgs};
 pub use private_file::FileError;
+pub use reconcile::{ReconcileArgs, ReconcileError};
 pub use setup::{SetupArgs, SetupError};
 pub use sidecar::SidecarError;
 
 /// `mai-usage keys`.
 pub use keys::run as keys;
+/// `mai-usage reconcile`.
+pub use reconcile::run as reconcile;
 /// `mai-usage setup`.
 pub use setup::run as setup;

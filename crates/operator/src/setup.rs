@@ -24,6 +24,8 @@ use plan::{Facts, Step, Wanted};
 
 pub use plan::SetupError;
 
+pub(crate) use plan::key_name;
+
 /// Longest name of an organisation, as the settings have it.
 const LONGEST_NAME: usize = 200;
 

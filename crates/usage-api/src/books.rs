@@ -60,6 +60,23 @@ pub(crate) struct Reconciled {
     polls: Vec<Poll>,
     /// Whether `OpenRouter`'s sum grows as ours does; null where that is not known.
     agrees: Option<bool>,
+    /// The last UTC day whose every generation was compared with `OpenRouter`'s statement, and agrees; null before the first.
+    final_day: Option<FinalDay>,
+}
+
+/// A UTC day that agrees with `OpenRouter`'s statement to the pico-dollar.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct FinalDay {
+    #[schema(value_type = String, format = Date)]
+    day: Date,
+    #[schema(value_type = String, format = DateTime)]
+    compared_at: Timestamp,
+    /// What `OpenRouter` billed; only where cost is shown, as the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bill: Option<Money>,
+    /// The bill less what the ledger holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    difference: Option<Money>,
 }
 
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -147,7 +164,13 @@ pub(crate) async fn reconciliation(
     let polls = api.options.ledger.reader().last_reconciliations(POLLS).await?;
     let agrees = polls.first().filter(|poll| poll.error.is_none()).map(|poll| poll.warning.is_none());
     let polls: Vec<Poll> = polls.into_iter().map(|poll| Poll::of(poll, &view)).collect();
-    Ok(Json(Reconciled { last: polls.first().cloned(), polls, agrees }))
+    let final_day = api.options.ledger.reader().last_final_day().await?.map(|day| FinalDay {
+        day: day.day,
+        compared_at: day.fetched_at,
+        bill: view.cost(day.bill.pico()),
+        difference: view.cost(day.difference.pico()),
+    });
+    Ok(Json(Reconciled { last: polls.first().cloned(), polls, agrees, final_day }))
 }
 
 pub(crate) async fn prices(State(api): State<Arc<UsageApi>>) -> Result<Json<Prices>, ApiError> {

@@ -61,6 +61,19 @@ pub(crate) async fn the_organisation(
     Ok(go_on(request, view, next).await)
 }
 
+/// Lets the operator alone.
+pub(crate) async fn the_operator(
+    State(api): State<Arc<UsageApi>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    let view = view_of(&api, request.headers()).await?;
+    if !matches!(view.caller, Caller::Operator) {
+        return Err(ApiError::NotTheOperator);
+    }
+    Ok(go_on(request, view, next).await)
+}
+
 /// Lets everybody with an account see his own usage.
 pub(crate) async fn oneself(
     State(api): State<Arc<UsageApi>>,

@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 pub(crate) enum ApiError {
     #[error("there is nothing at this address")]
     NotFound,
-    #[error("only GET is answered here")]
+    #[error("this is not asked in this way; hint: /api/v1/usage/openapi.json")]
     MethodNotAllowed,
     #[error("nobody is signed in; hint: sign in to Open WebUI, or present USAGE_ADMIN_TOKEN as bearer")]
     NoCredentials,
@@ -29,10 +29,14 @@ pub(crate) enum ApiError {
         "the operator's token has no usage of its own; hint: leave `me/` out, and name a `user_id` where wanted"
     )]
     NobodysUsage,
-    #[error("only the operator's token reads the metrics")]
+    #[error("this is for the operator's token only")]
     NotTheOperator,
     #[error("{0}")]
     BadQuestion(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("the ledger cannot be written just now; try again")]
+    Unwritable(#[source] ledger::WriteError),
     #[error("too many live streams are open; try again later")]
     TooManyStreams,
     #[error("OpenRouter's prices are not known yet; they are asked for at every poll")]
@@ -41,6 +45,16 @@ pub(crate) enum ApiError {
     Unreadable(#[from] ledger::ReadError),
     #[error("the answer could not be made")]
     Internal(String),
+}
+
+/// What contradicts the books is told; what is wrong with the disk stays in the log.
+impl From<ledger::WriteError> for ApiError {
+    fn from(error: ledger::WriteError) -> Self {
+        match error {
+            ledger::WriteError::Refused(why) => Self::Refused(why),
+            other => Self::Unwritable(other),
+        }
+    }
 }
 
 impl ApiError {
@@ -53,9 +67,12 @@ impl ApiError {
                 StatusCode::FORBIDDEN
             }
             Self::BadQuestion(_) => StatusCode::BAD_REQUEST,
-            Self::SessionsUnreachable(_) | Self::TooManyStreams | Self::NoPrices | Self::Unreadable(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Refused(_) => StatusCode::CONFLICT,
+            Self::SessionsUnreachable(_)
+            | Self::TooManyStreams
+            | Self::NoPrices
+            | Self::Unreadable(_)
+            | Self::Unwritable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -63,6 +80,7 @@ impl ApiError {
     fn log(&self) {
         match self {
             Self::Unreadable(cause) => tracing::error!(%cause, "a question was not answered"),
+            Self::Unwritable(cause) => tracing::error!(%cause, "a statement was not taken"),
             Self::Internal(cause) => tracing::error!(cause, "an answer could not be made"),
             Self::SessionsUnreachable(error) => {
                 let cause = std::error::Error::source(error).map(ToString::to_string);

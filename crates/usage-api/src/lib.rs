@@ -17,6 +17,7 @@ mod openapi;
 mod page;
 mod question;
 mod routes;
+mod statement;
 mod tracking;
 mod usage;
 
@@ -46,7 +47,7 @@ use crate::routes::{Audience, BASE, ROUTES, Route, TRACKING, TRACKING_ROUTES};
 /// Everything reading needs, made by the daemon.
 #[derive(Debug)]
 pub struct UsageApiOptions {
-    /// What is read. Only the health check writes, to find out whether it can.
+    /// What is read. Only the health check writes, to find out whether it can, and what the operator's statement asks for.
     pub ledger: Ledger,
     /// The operator's token for tools.
     pub admin_token: Option<SecretString>,
@@ -84,6 +85,8 @@ struct UsageApi {
     streams: Arc<Semaphore>,
     /// One sheet is made at a time.
     sheets: Semaphore,
+    /// One statement is taken at a time.
+    statements: Semaphore,
     page_policy: HeaderValue,
 }
 
@@ -106,6 +109,7 @@ pub fn router(options: UsageApiOptions) -> Router {
         last_probe: tokio::sync::Mutex::default(),
         streams: Arc::new(Semaphore::new(events::STREAMS)),
         sheets: Semaphore::new(1),
+        statements: Semaphore::new(1),
         options,
     });
     let answers = Router::new()
@@ -135,10 +139,12 @@ fn questions(base: &str, routes: &[Route], api: &Arc<UsageApi>) -> Router<Arc<Us
         let of_the_organisation =
             || handler().layer(from_fn_with_state(api.clone(), caller::the_organisation));
         let of_oneself = || handler().layer(from_fn_with_state(api.clone(), caller::oneself));
+        let of_the_operator = || handler().layer(from_fn_with_state(api.clone(), caller::the_operator));
         let of_anybody = || handler().layer(from_fn_with_state(api.clone(), caller::anybody));
         all = match audience {
             Audience::Anybody => all.route(&whole, of_anybody()),
             Audience::Organisation => all.route(&whole, of_the_organisation()),
+            Audience::Operator => all.route(&whole, of_the_operator()),
             Audience::OrganisationAndOneself => {
                 all.route(&whole, of_the_organisation()).route(&own, of_oneself())
             }

@@ -30,6 +30,19 @@ use crate::{books, calls, tracking, usage};
 )))]
 struct Shapes;
 
+/// Shapes of the ledger's own types; their examples show them.
+const STATEMENT_SHAPES: [(&str, &str); 3] = [
+    (
+        "StatementFacts",
+        "The keys that were ever used, when the ledger began to watch, and the days that were compared.",
+    ),
+    ("StatementOrder", "A statement of one UTC day, each generation once, and whether to write nothing."),
+    (
+        "StatementDay",
+        "What the statement came to: the sums of the day in US dollars, what was done, and what is left.",
+    ),
+];
+
 pub(crate) async fn openapi() -> Json<Value> {
     Json(document())
 }
@@ -37,7 +50,13 @@ pub(crate) async fn openapi() -> Json<Value> {
 /// The document. `docs/openapi.json` is made from it.
 #[must_use]
 pub fn document() -> Value {
-    let shapes = serde_json::to_value(Shapes::openapi()).unwrap_or_default();
+    let mut shapes = serde_json::to_value(Shapes::openapi()).unwrap_or_default();
+    if let Some(Value::Object(schemas)) = shapes.pointer_mut("/components/schemas") {
+        let plain = |(name, words): (&str, &str)| {
+            (name.to_owned(), json!({ "type": "object", "description": words }))
+        };
+        schemas.extend(STATEMENT_SHAPES.map(plain));
+    }
     let mut paths = Map::new();
     for (base, routes) in [(BASE, ROUTES), (TRACKING, TRACKING_ROUTES)] {
         for route in routes {
@@ -82,6 +101,7 @@ fn path_item(route: &Route, path: &str) -> Value {
     let who = match route.audience {
         _ if is_own => "Every account, about its own usage.",
         Audience::Anybody => "Every account, and the operator.",
+        Audience::Operator => "The operator alone.",
         Audience::Organisation | Audience::OrganisationAndOneself => "Administrators and the operator.",
     };
     let problem = |status: &str, words: &str| {
@@ -89,16 +109,33 @@ fn path_item(route: &Route, path: &str) -> Value {
         (status.to_owned(), json!({ "description": words, "content": content }))
     };
     let responses = Map::from_iter([
-        ("200".to_owned(), json!({ "description": "The answer.", "content": content(route) })),
+        ("200".to_owned(), json!({ "description": "The answer.", "content": content(&route.answer) })),
         problem("400", "The question cannot be read; `detail` says why."),
         problem("401", "Nobody is signed in."),
         problem("403", "The caller may not see that."),
         problem("503", "Open WebUI or the ledger cannot be asked just now."),
     ]);
     let id = path.replace(['/', '-'], "_");
-    json!({ "get": {
+    let get = json!({
         "operationId": id, "summary": route.doc, "description": who, "parameters": parameters, "responses": responses,
-    } })
+    });
+    let mut item = Map::from_iter([("get".to_owned(), get)]);
+    if let Some(posted) = &route.posted {
+        let mut responses = responses;
+        let answer =
+            json!({ "description": "The answer.", "content": content(&Answer::Json(posted.answer)) });
+        responses.insert("200".to_owned(), answer);
+        responses.extend([problem(
+            "409",
+            "It contradicts what is recorded; `detail` says why. Nothing was written.",
+        )]);
+        let post = json!({
+            "operationId": format!("{id}_post"), "summary": posted.doc, "description": who, "responses": responses,
+            "requestBody": { "required": true, "content": content(&Answer::Json(posted.body)) },
+        });
+        item.insert("post".to_owned(), post);
+    }
+    Value::Object(item)
 }
 
 fn described(parameter: &Parameter) -> Value {
@@ -113,9 +150,9 @@ fn described(parameter: &Parameter) -> Value {
     })
 }
 
-fn content(route: &Route) -> Value {
+fn content(answer: &Answer) -> Value {
     let binary = json!({ "schema": { "type": "string", "format": "binary" } });
-    match route.answer {
+    match answer {
         Answer::Json(name) => {
             let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
             json!({ "application/json": { "schema": schema, "example": example(name) } })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::routing::{MethodRouter, get};
 
-use crate::{UsageApi, books, calls, events, export, tracking, usage};
+use crate::{UsageApi, books, calls, events, export, statement, tracking, usage};
 
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub(crate) enum Audience {
     Anybody,
     /// Administrators and the operator.
     Organisation,
+    /// The operator alone.
+    Operator,
     /// As [`Organisation`](Self::Organisation); and under `me/` everybody with an account, about himself.
     OrganisationAndOneself,
 }
@@ -46,6 +48,14 @@ pub(crate) enum Kind {
     OneOf(&'static [&'static str]),
 }
 
+/// What can be sent to the same address.
+pub(crate) struct Posted {
+    pub(crate) doc: &'static str,
+    /// The schema of what is sent, and of what is answered.
+    pub(crate) body: &'static str,
+    pub(crate) answer: &'static str,
+}
+
 /// One question.
 pub(crate) struct Route {
     pub(crate) path: &'static str,
@@ -54,6 +64,7 @@ pub(crate) struct Route {
     pub(crate) doc: &'static str,
     pub(crate) parameters: &'static [Parameter],
     pub(crate) answer: Answer,
+    pub(crate) posted: Option<Posted>,
 }
 
 /// Where this API begins.
@@ -110,6 +121,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "Who is asking, and what he is shown.",
         parameters: &[],
         answer: Answer::Json("Me"),
+        posted: None,
     },
     Route {
         path: "overview",
@@ -118,6 +130,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "Today, this month beside last month and the limit, the projected charge of the month, and what awaits a cost.",
         parameters: &[],
         answer: Answer::Json("Overview"),
+        posted: None,
     },
     Route {
         path: "summary",
@@ -126,6 +139,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "The sums of a period.",
         parameters: PERIOD,
         answer: Answer::Json("Summary"),
+        posted: None,
     },
     Route {
         path: "by-day",
@@ -134,6 +148,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "The days of a period that have an entry, the oldest first.",
         parameters: PERIOD,
         answer: Answer::Json("ByDay"),
+        posted: None,
     },
     Route {
         path: "by-user",
@@ -142,6 +157,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "Every known user in a period, the highest charge first.",
         parameters: PERIOD,
         answer: Answer::Json("ByUser"),
+        posted: None,
     },
     Route {
         path: "by-model",
@@ -150,6 +166,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "Every model with an entry in a period, the highest charge first.",
         parameters: PERIOD,
         answer: Answer::Json("ByModel"),
+        posted: None,
     },
     Route {
         path: "by-user-and-model",
@@ -158,6 +175,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "Every user with every model he used in a period, the highest charge first.",
         parameters: PERIOD,
         answer: Answer::Json("ByUserAndModel"),
+        posted: None,
     },
     Route {
         path: "calls",
@@ -166,6 +184,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "Settled calls and corrections, the newest first, in pages.",
         parameters: &[FROM, TO, USER, MODEL, LIMIT, AFTER],
         answer: Answer::Json("CallsPage"),
+        posted: None,
     },
     Route {
         path: "awaiting",
@@ -174,6 +193,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "Calls whose cost is not known yet, the newest first, in pages.",
         parameters: &[LIMIT, AFTER],
         answer: Answer::Json("AwaitingPage"),
+        posted: None,
     },
     Route {
         path: "reconciliation",
@@ -182,6 +202,21 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "When OpenRouter was asked last, and whether its sum agrees with the ledger's.",
         parameters: &[],
         answer: Answer::Json("Reconciled"),
+        posted: None,
+    },
+    Route {
+        path: "statement",
+        audience: Audience::Operator,
+        handler: statement::handler,
+        doc: "What whoever fetches OpenRouter's statement has to know: the keys that were used, and the days that were compared.",
+        parameters: &[],
+        answer: Answer::Json("StatementFacts"),
+        posted: Some(Posted {
+            doc: "Compares a whole statement of a UTC day with the ledger and books what is missing, once; `left` says how many \
+                  bookings wait for the same statement to be sent again. With `dry_run` nothing is written.",
+            body: "StatementOrder",
+            answer: "StatementDay",
+        }),
     },
     Route {
         path: "prices",
@@ -190,6 +225,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "What the organisation pays for each model, markup applied.",
         parameters: &[],
         answer: Answer::Json("Prices"),
+        posted: None,
     },
     Route {
         path: "subscription",
@@ -198,6 +234,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "What the organisation pays for seats; not configured yet.",
         parameters: &[],
         answer: Answer::Json("Subscription"),
+        posted: None,
     },
     Route {
         path: "export",
@@ -206,6 +243,7 @@ pub(crate) const ROUTES: &[Route] = &[
         doc: "A table as a file. What a spreadsheet would take for a formula is led by an apostrophe.",
         parameters: &[WHAT, FORMAT, FROM, TO, USER, MODEL],
         answer: Answer::File,
+        posted: None,
     },
     Route {
         path: "events",
@@ -215,6 +253,7 @@ pub(crate) const ROUTES: &[Route] = &[
               and `reload` where more than 1,000 were missed since `Last-Event-ID`.",
         parameters: &[],
         answer: Answer::Events,
+        posted: None,
     },
 ];
 
@@ -227,6 +266,7 @@ pub(crate) const TRACKING_ROUTES: &[Route] = &[
         doc: "This month, by day.",
         parameters: &[],
         answer: Answer::Json("TrackingSummary"),
+        posted: None,
     },
     Route {
         path: "my-organization/usage-by-user",
@@ -235,6 +275,7 @@ pub(crate) const TRACKING_ROUTES: &[Route] = &[
         doc: "This month, by user.",
         parameters: &[],
         answer: Answer::Json("TrackingByUser"),
+        posted: None,
     },
     Route {
         path: "my-organization/usage-by-model",
@@ -243,6 +284,7 @@ pub(crate) const TRACKING_ROUTES: &[Route] = &[
         doc: "This month, by model.",
         parameters: &[],
         answer: Answer::Json("TrackingByModel"),
+        posted: None,
     },
     Route {
         path: "my-organization/subscription-billing",
@@ -251,6 +293,7 @@ pub(crate) const TRACKING_ROUTES: &[Route] = &[
         doc: "What the organisation pays for seats; not configured yet.",
         parameters: &[],
         answer: Answer::Json("TrackingSubscription"),
+        posted: None,
     },
     Route {
         path: "model-pricing",
@@ -259,5 +302,6 @@ pub(crate) const TRACKING_ROUTES: &[Route] = &[
         doc: "What the organisation pays for each model, in US dollars for a million tokens.",
         parameters: &[],
         answer: Answer::Json("TrackingPricing"),
+        posted: None,
     },
 ];

@@ -87,7 +87,7 @@ impl Write for Adjust {
 
 impl Adjustment {
     /// Books it; false where it is in the ledger already.
-    async fn book(
+    pub(crate) async fn book(
         &self,
         org_id: &str,
         booked_at: Timestamp,

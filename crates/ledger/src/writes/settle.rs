@@ -41,7 +41,7 @@ pub enum Settled {
     },
     /// The call was settled before; nothing was added.
     Already,
-    /// Another call has booked this generation id; this one is void and says so.
+    /// This generation id is booked already, for another call or as unattributed; this call is void and says so.
     Clash,
 }
 
@@ -72,8 +72,8 @@ impl Write for Settle {
             "void" => return Err(WriteError::refused(format!("call {} is void", self.call_id))),
             _ => {}
         }
-        if booked_elsewhere(&call, connection).await? {
-            void_clash(self, connection).await?;
+        if let Some(note) = booked_elsewhere(&call, connection).await? {
+            void_clash(self, note, connection).await?;
             return Ok(Settled::Clash);
         }
         let known = self.settlement.clone().merge(told_before(&call));
@@ -99,28 +99,41 @@ async fn read_call(call_id: CallId, connection: &mut SqliteConnection) -> Result
     call.ok_or_else(|| WriteError::refused(format!("call {call_id} is not recorded")))
 }
 
-async fn booked_elsewhere(call: &Call, connection: &mut SqliteConnection) -> Result<bool, WriteError> {
-    let Some(generation_id) = &call.generation_id else { return Ok(false) };
-    let booked = sqlx::query_scalar!(
-        "SELECT count(*)
-         FROM entries
-         WHERE generation_id = ?1 AND kind = 'call'",
+/// Whether the call's generation has its settling entry already, in words.
+async fn booked_elsewhere(
+    call: &Call,
+    connection: &mut SqliteConnection,
+) -> Result<Option<&'static str>, WriteError> {
+    let Some(generation_id) = &call.generation_id else { return Ok(None) };
+    let booked = sqlx::query!(
+        "SELECT
+             (SELECT kind FROM entries WHERE generation_id = ?1 AND kind <> 'adjustment') AS 'kind?: String',
+             EXISTS (SELECT 1 FROM statement_matches WHERE generation_id = ?1) AS 'is_matched!: bool'",
         generation_id,
     )
     .fetch_one(connection)
     .await?;
-    Ok(booked > 0)
+    Ok(match booked.kind.as_deref() {
+        Some("call") => Some("another call has already booked this generation id"),
+        Some(_) => Some("a statement of OpenRouter has already booked this generation id as unattributed"),
+        None => booked.is_matched.then_some("an entry without an id stands for this generation already"),
+    })
 }
 
-async fn void_clash(settle: &Settle, connection: &mut SqliteConnection) -> Result<(), WriteError> {
+async fn void_clash(
+    settle: &Settle,
+    note: &str,
+    connection: &mut SqliteConnection,
+) -> Result<(), WriteError> {
     let (id, booked_at_ms) = (settle.call_id.to_string(), settle.booked_at.as_millisecond());
     sqlx::query!(
         "UPDATE calls
          SET state = 'void', outcome = 'clash', closed_at_ms = coalesce(closed_at_ms, ?2), next_ask_at_ms = NULL,
-             note = 'another call has already booked this generation id'
+             note = ?3
          WHERE id = ?1",
         id,
         booked_at_ms,
+        note,
     )
     .execute(&mut *connection)
     .await?;

@@ -9,6 +9,7 @@ mod opening;
 mod plans;
 mod seeds;
 mod settling;
+mod statement;
 mod story;
 
 use jiff::Timestamp;

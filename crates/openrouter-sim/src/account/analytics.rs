@@ -12,7 +12,7 @@ use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::facts::{DIMENSIONS, Granularity, METRICS, MetricKind, dimension};
+use super::facts::{DIMENSIONS, Granularity, METRICS, MetricKind, NEAR_DIMENSIONS, dimension};
 use crate::access::management_key;
 use crate::clock::{self, instant_text, parse_instant};
 use crate::json::{Object, quoted};
@@ -78,19 +78,42 @@ pub(super) fn routes() -> Router<Arc<World>> {
 
 async fn answer(State(world): State<Arc<World>>, headers: HeaderMap, body: Bytes) -> Response {
     let rows = management_key(&world, &headers)
-        .and_then(|_| Plan::read(&body, world.clock.now_ms()))
+        .and_then(|_| fault(&world))
+        .and_then(|()| Plan::read(&body, world.clock.now_ms()))
+        .and_then(|plan| plan.in_time(&world))
         .map(|plan| (plan.rows(&world), plan));
     match rows {
-        Ok((rows, plan)) => ok(Object::new().object("data", plan.described(&rows, world.clock.now_ms()))),
+        Ok((rows, plan)) => ok(Object::new().object("data", plan.described(&rows, &world))),
         Err(refusal) => refusal.into_response(),
     }
 }
 
+/// The fault that the knobs ask for, as often as they do.
+fn fault(world: &World) -> Result<(), Refusal> {
+    let knobs = world.knobs();
+    let refusal = knobs.analytics_error.as_deref().and_then(|case| Refusal::of_case(case, ""));
+    let Some(refusal) = refusal else { return Ok(()) };
+    match knobs.analytics_failures {
+        Some(failures) if world.count_analytics_failure() >= failures => Ok(()),
+        _ => Err(refusal),
+    }
+}
+
 impl Plan {
+    /// Refuses what takes too long.
+    fn in_time(self, world: &World) -> Result<Self, Refusal> {
+        let longest_ms = world.knobs().analytics_longest_ms.unwrap_or(i64::MAX);
+        if self.until_ms - self.from_ms > longest_ms {
+            return Err(Refusal::new(http::StatusCode::REQUEST_TIMEOUT, "The query took too long"));
+        }
+        Ok(self)
+    }
+
     fn read(body: &[u8], now_ms: i64) -> Result<Self, Refusal> {
         const MOST_DIMENSIONS: usize = 2;
         const MOST_FILTERS: usize = 20;
         const DEFAULT_DAYS: i64 = 7;
+        const NEAR_DAYS: i64 = 31;
         const MINUTE_WINDOW_MS: i64 = 3 * 3_600_000;
         let query: Query = serde_json::from_slice(body)
             .map_err(|error| Refusal::bad_request(format!("Invalid query: {error}")))?;
@@ -118,6 +141,10 @@ impl Plan {
                 (parse_instant(start).ok_or_else(bad_time)?, parse_instant(end).ok_or_else(bad_time)?)
             }
         };
+        let is_near = |name: &String| NEAR_DIMENSIONS.contains(&name.as_str());
+        if query.dimensions.iter().any(is_near) && from_ms < now_ms - clock::days(NEAR_DAYS) {
+            return Err(Refusal::bad_request("These dimensions reach back 31 days"));
+        }
         if granularity == Some(Granularity::Minute) && until_ms - from_ms > MINUTE_WINDOW_MS {
             return Err(Refusal::bad_request("Minute granularity is limited to 3 hours"));
         }
@@ -126,7 +153,9 @@ impl Plan {
 
     /// Groups and sums the charges that the analytics know by now.
     fn rows(&self, world: &World) -> Vec<Row> {
-        let lag_ms = world.knobs().analytics_lag_ms.unwrap_or(0);
+        let knobs = world.knobs();
+        let lag_ms = knobs.analytics_lag_ms.unwrap_or(0);
+        let stated = knobs.stated_cost.as_deref().and_then(PicoUsd::parse);
         let known_until_ms = world.clock.now_ms().saturating_sub(lag_ms);
         let generations = world.bill().generations().to_vec();
         let mut groups: BTreeMap<Group, Vec<i128>> = BTreeMap::new();
@@ -141,7 +170,10 @@ impl Plan {
             let group = (time.map(instant_text), self.query.dimensions.iter().map(shown).collect());
             let sums = groups.entry(group).or_insert_with(|| vec![0; self.query.metrics.len()]);
             for (sum, name) in sums.iter_mut().zip(&self.query.metrics) {
-                *sum += MetricKind::of(name).map_or(0, |kind| kind.value(&generation));
+                *sum += MetricKind::of(name).map_or(0, |kind| match stated {
+                    Some(stated) if kind.is_what_is_billed() => stated.0,
+                    _ => kind.value(&generation),
+                });
             }
         }
         let rows = groups.into_iter().map(|((time, dimensions), sums)| Row { time, dimensions, sums });
@@ -163,16 +195,20 @@ impl Plan {
         rows
     }
 
-    fn described(&self, rows: &[Row], now_ms: i64) -> Object {
+    fn described(&self, rows: &[Row], world: &World) -> Object {
         const DEFAULT_LIMIT: usize = 1000;
         const LARGEST_LIMIT: usize = 10_000;
-        let limit = self.query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, LARGEST_LIMIT);
+        let largest = world.knobs().analytics_most_rows.unwrap_or(LARGEST_LIMIT);
+        let limit = self.query.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, largest);
         let metadata = Object::new()
             .number("query_time_ms", 1)
             .number("row_count", i64::try_from(rows.len().min(limit)).unwrap_or(i64::MAX))
             .flag("truncated", rows.len() > limit);
         let shown = rows.iter().take(limit).map(|row| self.printed(row));
-        Object::new().array("data", shown).object("metadata", metadata).number("cachedAt", now_ms)
+        Object::new()
+            .array("data", shown)
+            .object("metadata", metadata)
+            .number("cachedAt", world.clock.now_ms())
     }
 
     /// Flat; counts are strings and money is a number.

@@ -21,6 +21,17 @@ pub(super) const DIMENSIONS: &[&str] = &[
     "context_length_bucket",
 ];
 
+/// Those of them that are kept for 31 days only.
+pub(super) const NEAR_DIMENSIONS: &[&str] = &[
+    "generation_id",
+    "provider",
+    "origin",
+    "country",
+    "finish_reason",
+    "external_user",
+    "context_length_bucket",
+];
+
 /// Fields to sum.
 pub(super) const METRICS: &[(&str, MetricKind)] = &[
     ("total_usage", MetricKind::TotalUsage),
@@ -60,6 +71,10 @@ pub(super) enum MetricKind {
 impl MetricKind {
     pub(super) fn of(name: &str) -> Option<Self> {
         METRICS.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind)
+    }
+
+    pub(super) const fn is_what_is_billed(self) -> bool {
+        matches!(self, Self::TotalUsage | Self::CreditsUsage)
     }
 
     pub(super) const fn is_money(self) -> bool {

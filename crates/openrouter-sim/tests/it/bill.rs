@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openrouter_sim::{Charge, DEFAULT_KEY, Options, Simulator};
+use openrouter_sim::{Charge, DEFAULT_KEY, Knobs, Options, Simulator};
 use serde_json::json;
 
 use crate::client::{chat, manage, post, read, start};
@@ -136,5 +136,39 @@ async fn analytics_and_activity_are_the_truth_grouped() {
     let activity = manage(&sim, "GET", "/activity", None).await;
     assert!(activity.text().contains(r#""usage":0.00004668,"#), "{}", activity.text());
     assert_eq!(activity.json()["data"][0]["requests"], 3);
+    sim.stop().await;
+}
+
+#[tokio::test]
+async fn analytics_fail_are_cut_and_change_their_mind() {
+    let sim = start().await;
+    for _ in 0..3 {
+        post(&sim, "/chat/completions", &chat(false, &json!({}))).await;
+    }
+    let query = json!({ "metrics": ["credits_usage"], "dimensions": ["generation_id"] });
+    let ask = async |knobs: Knobs| {
+        sim.set_knobs(knobs);
+        manage(&sim, "POST", "/analytics/query", Some(&query)).await
+    };
+    let whole = ask(Knobs::default()).await.json();
+    assert_eq!(
+        (whole["data"]["data"].as_array().unwrap().len(), &whole["data"]["metadata"]["truncated"]),
+        (3, &json!(false))
+    );
+    let cut = ask(Knobs { analytics_most_rows: Some(2), ..Knobs::default() }).await.json();
+    assert_eq!(
+        (cut["data"]["data"].as_array().unwrap().len(), &cut["data"]["metadata"]["truncated"]),
+        (2, &json!(true))
+    );
+    let stated = ask(Knobs { stated_cost: Some("0.25".to_owned()), ..Knobs::default() }).await;
+    assert_eq!(stated.text().matches(r#""credits_usage":0.25"#).count(), 3);
+    assert_eq!(ask(Knobs { analytics_longest_ms: Some(1_000), ..Knobs::default() }).await.status, 408);
+    let error =
+        Knobs { analytics_error: Some("429".into()), analytics_failures: Some(1), ..Knobs::default() };
+    assert_eq!(ask(error).await.status, 429);
+    assert_eq!(manage(&sim, "POST", "/analytics/query", Some(&query)).await.status, 200);
+    let mut long_ago = query.clone();
+    long_ago["time_range"] = json!({ "start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z" });
+    assert_eq!(manage(&sim, "POST", "/analytics/query", Some(&long_ago)).await.status, 400);
     sim.stop().await;
 }

@@ -11,7 +11,8 @@ use super::find::short;
 const NONE: &str = "-";
 
 pub(super) fn list(keys: &[KeyRecord]) -> String {
-    let mut table = table(["NAME", "HASH", "STATE", "LIMIT", "RESET", "LEFT", "THIS MONTH", "LAST USED"]);
+    let mut table =
+        empty_table(["NAME", "HASH", "STATE", "LIMIT", "RESET", "LEFT", "THIS MONTH", "LAST USED"]);
     for key in keys {
         table.add_row(vec![
             text(&key.name),
@@ -28,7 +29,8 @@ pub(super) fn list(keys: &[KeyRecord]) -> String {
 }
 
 pub(super) fn usage(keys: &[KeyRecord]) -> String {
-    let mut table = table(["NAME", "HASH", "TODAY", "THIS WEEK", "THIS MONTH", "IN ALL", "LIMIT", "LEFT"]);
+    let mut table =
+        empty_table(["NAME", "HASH", "TODAY", "THIS WEEK", "THIS MONTH", "IN ALL", "LIMIT", "LEFT"]);
     for key in keys {
         let amounts = [
             &key.usage_daily,
@@ -73,14 +75,14 @@ pub(super) fn show(key: &KeyRecord) -> String {
 }
 
 /// As wide as its content: what is cut cannot be copied.
-fn table<const N: usize>(header: [&str; N]) -> Table {
+pub(crate) fn empty_table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
     table
 }
 
 /// Without blanks at the ends of lines, and without the one that every line begins with.
-fn printed(table: &Table) -> String {
+pub(crate) fn printed(table: &Table) -> String {
     let lines: Vec<String> =
         table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
     lines.join("\n")

@@ -5,6 +5,7 @@
 mod dotenv;
 mod keys;
 mod person;
+mod reconcile;
 mod setup;
 
 use std::os::unix::fs::PermissionsExt as _;

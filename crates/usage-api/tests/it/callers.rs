@@ -28,6 +28,7 @@ fn expected(path: &str) -> Statuses {
     match path {
         "openapi.json" => OPEN,
         "me" | "prices" => ANYBODY,
+        "statement" => OPERATOR_ALONE,
         _ if path.starts_with("me/") => ONESELF,
         _ => ORGANISATION,
     }
@@ -51,6 +52,41 @@ async fn every_route_and_every_kind_of_caller() {
         }
         assert_eq!(statuses, expected(&path), "{path}");
     }
+}
+
+/// The one thing that can be written over this API.
+#[tokio::test]
+async fn only_the_operator_hands_a_statement_over() {
+    let house = House::with_usage().await;
+    let order = crate::examples::statement_order();
+    let url = format!("http://{}/api/v1/usage/statement", house.address);
+    for (token, status) in [(ADMIN, 403), (EMPLOYEE, 403), (PENDING, 403), ("a-stranger", 401)] {
+        let answer = house.http.post(&url).bearer_auth(token).json(&order).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{token}");
+    }
+    let nobody = house.http.post(&url).json(&order).send().await.unwrap();
+    assert_eq!(nobody.status(), 401);
+    assert_eq!(house.answer(OPERATOR, "statement").await["days"], json!([]));
+
+    let hand_over = async |order: &Value| {
+        let answer = house.http.post(&url).bearer_auth(OPERATOR).json(order).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+    };
+    assert_eq!(hand_over(&json!({ "statement": 7 })).await.0, 400);
+    let mut cut = order.clone();
+    cut["statement"]["complete"] = json!(false);
+    let (status, problem) = hand_over(&cut).await;
+    assert!(status == 409 && problem["detail"].to_string().contains("not complete"), "{problem}");
+    let (status, _) = hand_over(&order).await;
+    assert_eq!(status, 200);
+    assert_eq!(house.answer(OPERATOR, "statement").await["days"], json!([]), "a dry run");
+    let mut real = order.clone();
+    real["dry_run"] = json!(false);
+    let (status, day) = hand_over(&real).await;
+    assert_eq!((status, &day["difference"], &day["left"]), (200, &json!("0"), &json!(0)));
+    assert_eq!(house.answer(OPERATOR, "statement").await["days"][0]["day"], "2026-11-21");
+    let other = house.http.put(&url).bearer_auth(OPERATOR).json(&order).send().await.unwrap();
+    assert_eq!(other.status(), 405);
 }
 
 #[tokio::test]
