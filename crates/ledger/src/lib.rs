@@ -3,6 +3,7 @@
 //! One writer task commits in groups; a pool of read-only connections answers questions. What a method of
 //! [`Ledger`] has returned from is on stable storage.
 
+mod copy;
 mod error;
 mod mark;
 mod open;
@@ -33,6 +34,7 @@ mod writes {
     pub(crate) mod unsettled;
 }
 
+pub use copy::{Contents, CopyError};
 pub use error::{OpenError, ReadError, WriteError, is_failed_fsync};
 pub use open::{LedgerOptions, Stopped};
 pub use organisation::Organisation;
