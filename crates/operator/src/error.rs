@@ -6,6 +6,7 @@ use ledger::{OpenError, WriteError};
 use openrouter::{ClientError, ManagementError};
 use settings::Invalid;
 
+use crate::backup::BackupError;
 use crate::env_file::EnvFileError;
 use crate::keys::{FindError, PlanError};
 use crate::private_file::FileError;
@@ -43,6 +44,9 @@ pub enum OperatorError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A backup that was not made.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// A sidecar that did not answer.
     #[error(transparent)]
     Sidecar(#[from] SidecarError),
@@ -112,6 +116,12 @@ pub enum Failure {
     Busy,
     /// Anything else.
     Other,
+}
+
+/// What went wrong and why, in one line, as the program tells it at its end.
+pub(crate) fn in_full(error: &OperatorError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 impl OperatorError {

@@ -4,6 +4,7 @@
 //! `--dry-run` ends before the first step.
 
 mod account;
+mod backup;
 mod clients;
 mod console;
 mod env_file;
@@ -18,6 +19,7 @@ mod sidecar;
 mod testing;
 
 pub use account::AccountArgs;
+pub use backup::{BackupArgs, BackupError};
 pub use clients::{ChosenClients, DirectoryArgs};
 pub use console::{Asker, Console};
 pub use env_file::EnvFileError;
@@ -27,6 +29,8 @@ pub use private_file::FileError;
 pub use setup::{SetupArgs, SetupError};
 pub use sidecar::SidecarError;
 
+/// `mai-usage backup`.
+pub use backup::run as backup;
 /// `mai-usage keys`.
 pub use keys::run as keys;
 /// `mai-usage setup`.

@@ -127,8 +127,8 @@ pub(crate) fn lock(folder: &Path) -> Result<File, FileError> {
     }
 }
 
-/// Root writes for whoever owned the file before.
-fn keep_owner(old: &Path, new: &Path) -> std::io::Result<()> {
+/// Gives `new` the owner of `old`, where that is somebody else: root writes for whoever owned the file before.
+pub(crate) fn keep_owner(old: &Path, new: &Path) -> std::io::Result<()> {
     let Ok(old) = std::fs::metadata(old) else { return Ok(()) };
     let own = std::fs::metadata(new)?;
     if (old.uid(), old.gid()) == (own.uid(), own.gid()) {
@@ -138,7 +138,7 @@ fn keep_owner(old: &Path, new: &Path) -> std::io::Result<()> {
 }
 
 /// A name is on stable storage when its folder is.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
