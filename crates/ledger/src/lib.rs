@@ -8,6 +8,7 @@ mod error;
 mod mark;
 mod open;
 mod organisation;
+mod place;
 mod reads {
     pub(crate) mod awaiting;
     pub(crate) mod due;
@@ -38,6 +39,7 @@ pub use copy::{Contents, CopyError};
 pub use error::{OpenError, ReadError, WriteError, is_failed_fsync};
 pub use open::{LedgerOptions, Stopped};
 pub use organisation::Organisation;
+pub use place::{EmptyPlace, PlaceError};
 pub use reads::awaiting::{AwaitingCall, Unsettled};
 pub use reads::due::OpenCall;
 pub use reads::entries::{EntryPlace, EntryRecord, NoPlace};

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use metering::Clock;
-use operator::{BackupArgs, Console, KeysArgs, OperatorError, SetupArgs};
+use operator::{BackupArgs, Console, KeysArgs, OperatorError, RestoreArgs, SetupArgs};
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
@@ -41,6 +41,8 @@ enum Command {
     Keys(KeysArgs),
     /// Copy ledgers beside their running sidecars: verified, with a checksum, without the key.
     Backup(BackupArgs),
+    /// Put a backup in the place of a ledger that is lost.
+    Restore(RestoreArgs),
     /// Show it all on made-up chats against a simulated OpenRouter.
     Demo {
         /// End after the summary instead of staying up.
@@ -64,6 +66,9 @@ async fn main() -> ExitCode {
         }
         Command::Backup(arguments) => {
             done(operator::backup(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Restore(arguments) => {
+            done(operator::restore(arguments, &mut Console::of_process(), &system_clock()).await)
         }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
     };

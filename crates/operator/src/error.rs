@@ -10,6 +10,7 @@ use crate::backup::BackupError;
 use crate::env_file::EnvFileError;
 use crate::keys::{FindError, PlanError};
 use crate::private_file::FileError;
+use crate::restore::RestoreError;
 use crate::setup::SetupError;
 use crate::sidecar::SidecarError;
 
@@ -47,6 +48,9 @@ pub enum OperatorError {
     /// A backup that was not made.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// A backup that was not put back.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// A sidecar that did not answer.
     #[error(transparent)]
     Sidecar(#[from] SidecarError),

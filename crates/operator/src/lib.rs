@@ -13,6 +13,7 @@ mod keys;
 mod limit;
 mod making;
 mod private_file;
+mod restore;
 mod setup;
 mod sidecar;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use env_file::EnvFileError;
 pub use error::{Failure, OperatorError};
 pub use keys::{FindError, KeysAction, KeysArgs, PlanError, SecretArgs};
 pub use private_file::FileError;
+pub use restore::{RestoreArgs, RestoreError};
 pub use setup::{SetupArgs, SetupError};
 pub use sidecar::SidecarError;
 
@@ -33,5 +35,7 @@ pub use sidecar::SidecarError;
 pub use backup::run as backup;
 /// `mai-usage keys`.
 pub use keys::run as keys;
+/// `mai-usage restore`.
+pub use restore::run as restore;
 /// `mai-usage setup`.
 pub use setup::run as setup;

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
-use crate::private_file::FileError;
+use crate::private_file::{FileError, beside};
 
 /// The folder in a client's own where its backups are.
 pub(crate) const FOLDER: &str = "backups";
@@ -38,18 +38,12 @@ pub(crate) fn of(client: &str, at: Timestamp) -> String {
 
 /// The file beside `backup` that holds its checksum.
 pub(crate) fn checksum(backup: &Path) -> PathBuf {
-    with(backup, CHECKSUM)
+    beside(backup, CHECKSUM)
 }
 
 /// Where `backup` is written before it is one.
 pub(crate) fn unfinished(backup: &Path) -> PathBuf {
-    with(backup, UNFINISHED)
-}
-
-fn with(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+    beside(backup, UNFINISHED)
 }
 
 /// The instant of a backup of `client`; `None` for every other file.

@@ -11,6 +11,7 @@ use super::name::{self, Found};
 use super::retention::{Keep, superseded};
 use crate::OperatorError;
 use crate::clients::Client;
+use crate::private_file::beside;
 
 pub(super) const MEGABYTE: u64 = 1_000_000;
 
@@ -88,11 +89,9 @@ impl Facts {
         if !wanted.database.exists() {
             return Err(BackupError::NoDatabase { path: wanted.database.clone() }.into());
         }
-        let mut log = wanted.database.as_os_str().to_owned();
-        log.push("-wal");
         Ok(Self {
             found: name::find(&wanted.folder, &wanted.client)?,
-            database_bytes: length(&wanted.database) + length(Path::new(&log)),
+            database_bytes: length(&wanted.database) + length(&beside(&wanted.database, "-wal")),
             now,
         })
     }

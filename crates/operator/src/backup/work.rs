@@ -1,8 +1,7 @@
 //! Doing the steps of a backup.
 
-use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::path::Path;
 
 use jiff::Timestamp;
 use ledger::{Finding, LedgerReader, Verification};
@@ -70,7 +69,7 @@ impl Work {
         reader.close().await;
         let (_, verification) = copied.map_err(BackupError::from)?;
         let system = |source| FileError::System { attempted: "write", path: to.to_owned(), source };
-        private_file::keep_owner(database, to).map_err(system)?;
+        private_file::give_owner(database, to).map_err(system)?;
         self.made = Some(verification);
         Ok(())
     }
@@ -81,7 +80,7 @@ impl Work {
         let name = file.file_stem().unwrap_or_default().to_string_lossy();
         private_file::create(file, &checksum::line(&self.sha256, &name))?;
         let system = |source| FileError::System { attempted: "write", path: file.to_owned(), source };
-        Ok(private_file::keep_owner(of, file).map_err(system)?)
+        Ok(private_file::give_owner(of, file).map_err(system)?)
     }
 
     /// Removes what the steps have made, unless the backup is complete.
@@ -91,7 +90,7 @@ impl Work {
             if file.exists() {
                 return;
             }
-            let journal = private_file::remove(&with_journal(&name::unfinished(file)));
+            let journal = private_file::remove(&private_file::beside(&name::unfinished(file), "-journal"));
             // What stays all the same, the next run removes.
             let _ = journal
                 .and(private_file::remove(&name::unfinished(file)))
@@ -131,12 +130,11 @@ impl Work {
 
 fn make_folder(wanted: &Wanted) -> Result<(), FileError> {
     let folder = &wanted.folder;
-    if folder.is_dir() {
+    if !private_file::make_folder(folder)? {
         return Ok(());
     }
     let system = |source| FileError::System { attempted: "make", path: folder.clone(), source };
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(system)?;
-    private_file::keep_owner(&wanted.database, folder).map_err(system)
+    private_file::give_owner(&wanted.database, folder).map_err(system)
 }
 
 /// The copy's own bytes and the reserve must be there before the first is written.
@@ -160,10 +158,4 @@ fn refuse_full_disk(folder: &Path, bytes: u64, reserve: u64) -> Result<(), Opera
 fn place(unfinished: &Path, file: &Path) -> Result<(), FileError> {
     let system = |source| FileError::System { attempted: "write", path: file.to_owned(), source };
     std::fs::rename(unfinished, file).and_then(|()| private_file::sync_folder(file)).map_err(system)
-}
-
-fn with_journal(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-journal");
-    name.into()
 }
