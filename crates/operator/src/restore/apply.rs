@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ledger::{Contents, EmptyPlace, LedgerReader, OpenError, Verification};
+use ledger::{Contents, EmptyPlace, LedgerReader, OpenError, PlaceError, Verification};
 use metering::OrgId;
 
 use super::RestoreError;
@@ -56,7 +56,7 @@ impl Plan {
                 "{folder} was made; the sidecar's container must own it: chown 65532:65532 {folder}"
             ));
         }
-        let place = EmptyPlace::take(&self.database).map_err(RestoreError::from)?;
+        let place = EmptyPlace::take(&self.database).map_err(refused)?;
         self.give(&place.lock_file())?;
         let unfinished = beside(&self.database, UNFINISHED);
         let verified = self.verified_copy(&unfinished).await;
@@ -139,5 +139,13 @@ impl Plan {
 
     fn system(&self, attempted: &'static str, path: &Path, source: std::io::Error) -> OperatorError {
         FileError::System { attempted, path: path.to_owned(), source }.into()
+    }
+}
+
+/// A sidecar that still runs has an exit code of its own.
+fn refused(error: PlaceError) -> OperatorError {
+    match error {
+        PlaceError::Open(error) => error.into(),
+        other => RestoreError::from(other).into(),
     }
 }
