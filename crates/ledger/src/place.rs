@@ -92,6 +92,13 @@ impl EmptyPlace {
     /// [`PlaceError`]; nothing was overwritten.
     pub fn fill(self, database: &Path) -> Result<(), PlaceError> {
         let file = |source| PlaceError::File { path: self.path.clone(), source };
+        // What readers of the old one left: an empty log and its index.
+        for rest in ["-wal", "-shm"].map(|suffix| beside(&self.path, suffix)) {
+            match std::fs::remove_file(rest) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(file(error)),
+                _ => {}
+            }
+        }
         // A link, unlike a new name, overwrites nothing.
         std::fs::hard_link(database, &self.path).map_err(|source| match source.kind() {
             std::io::ErrorKind::AlreadyExists => PlaceError::Taken { path: self.path.clone() },
