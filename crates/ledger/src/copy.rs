@@ -92,9 +92,11 @@ impl LedgerReader {
         let before = self.contents().await?;
         let file = |source| CopyError::File { path: path.to_owned(), source };
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(file)?;
-        self.write_copy(path).await.map_err(|source| match is_damage(&source) {
-            true => ReadError::from(source).into(),
-            false => CopyError::Write { path: path.to_owned(), source },
+        self.write_copy(path).await.map_err(|source| {
+            if is_damage(&source) {
+                return CopyError::Read(source.into());
+            }
+            CopyError::Write { path: path.to_owned(), source }
         })?;
         let copy = Self::open(path).await?;
         let judged = self.judge(&copy, &before).await;
@@ -139,7 +141,7 @@ impl LedgerReader {
     }
 
     async fn write_copy(&self, path: &Path) -> Result<(), sqlx::Error> {
-        let name = path.to_string_lossy();
+        let name = path.to_str().ok_or_else(|| sqlx::Error::Configuration("its name is not UTF-8".into()))?;
         sqlx::query("VACUUM INTO ?1").bind(name).execute(&self.pool).await?;
         // Content that is overwritten is zeroed, in the table and in the index; nothing of it goes into a journal.
         let connect = SqliteConnectOptions::new()

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use ledger::CopyError;
-use metering::{Clock, PicoUsd};
+use metering::Clock;
 use serde::Serialize;
 
 use crate::clients::{ChosenClients, Client};
@@ -99,8 +99,7 @@ pub(crate) struct Made {
     pub(crate) sha256: String,
     pub(crate) entries: u64,
     /// The sum of the costs, US dollars.
-    #[serde(serialize_with = "as_text")]
-    pub(crate) cost_usd: PicoUsd,
+    pub(crate) cost_usd: String,
     /// What the ledger itself is known to lack; no copy mends that.
     pub(crate) lost: Option<String>,
     /// Older backups that were removed.
@@ -114,10 +113,6 @@ enum Told {
     Made(Made),
     Planned { client: String, dry_run: bool, plan: Vec<Step> },
     Failed { client: String, error: String },
-}
-
-fn as_text<S: serde::Serializer>(amount: &PicoUsd, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(amount)
 }
 
 /// When the client in `folder` was last backed up into its own `backups`.
@@ -141,7 +136,7 @@ pub async fn run(args: BackupArgs, console: &mut Console, clock: &Clock) -> Resu
     let (several, mut told) = (args.clients.all, Vec::new());
     for client in clients {
         let name = client.as_ref().map_or_else(|_| String::new(), |client| client.name.clone());
-        match one(client, &args, clock).await {
+        match one(client, &args, console, clock).await {
             Ok(done) => {
                 if !args.json {
                     done.print(several, console)?;
@@ -172,6 +167,7 @@ pub async fn run(args: BackupArgs, console: &mut Console, clock: &Clock) -> Resu
 async fn one(
     client: Result<Client, OperatorError>,
     args: &BackupArgs,
+    console: &mut Console,
     clock: &Clock,
 ) -> Result<Told, OperatorError> {
     let client = client?;
@@ -187,7 +183,11 @@ async fn one(
         let facts = Facts::gather(&wanted, clock.now())?;
         return Ok(Told::Planned { client: client.name, dry_run: true, plan: plan(&wanted, &facts) });
     }
-    Ok(Told::Made(Work::new(wanted, clock)?.run().await?))
+    let work = Work::new(wanted, clock)?;
+    if let Some(megabytes) = work.takes_long() {
+        console.note(&format!("{}: copying {megabytes} MB and verifying the copy", client.name));
+    }
+    Ok(Told::Made(work.run().await?))
 }
 
 impl Told {
@@ -201,7 +201,7 @@ impl Told {
                 for old in &made.removed {
                     console.note(&format!("{}removed {}", before(&made.client), old.display()));
                 }
-                let (file, entries, cost) = (made.file.display(), made.entries, made.cost_usd);
+                let (file, entries, cost) = (made.file.display(), made.entries, &made.cost_usd);
                 console.say(&format!("{}{file}: {entries} entries, cost {cost} USD", before(&made.client)))
             }
             Self::Planned { client, plan, .. } => {

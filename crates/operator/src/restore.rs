@@ -142,7 +142,9 @@ fn plan(args: &RestoreArgs, client: &Client, console: &mut Console) -> Result<Pl
     }
     let database = args.database.clone().unwrap_or_else(|| client.database());
     EmptyPlace::look(&database).map_err(RestoreError::from)?;
-    let organisation = client.settings()?.openrouter_external_user.map(OrgId::new);
+    let settings = client.settings()?;
+    let of_name = || settings.organization_name.as_deref().map(OrgId::of_name);
+    let organisation = settings.openrouter_external_user.map(OrgId::new).or_else(of_name);
     Ok(Plan { checksum: expected(&from)?, from, database, organisation })
 }
 

@@ -12,6 +12,9 @@ use super::{BackupError, Made, checksum, name};
 use crate::OperatorError;
 use crate::private_file::{self, FileError};
 
+/// A copy of so many takes seconds.
+const MANY_MEGABYTES: u64 = 50;
+
 /// A backup under way. The folder is its own as long as it lives.
 pub(super) struct Work {
     wanted: Wanted,
@@ -37,12 +40,18 @@ impl Work {
         plan(&self.wanted, &self.facts)
     }
 
+    /// The megabytes to copy, where they are so many that a person wonders.
+    pub(super) fn takes_long(&self) -> Option<u64> {
+        let megabytes = self.facts.database_bytes / MEGABYTE;
+        (megabytes >= MANY_MEGABYTES).then_some(megabytes)
+    }
+
     /// Does it all, or leaves what was there.
     pub(super) async fn run(mut self) -> Result<Made, OperatorError> {
         let steps = self.plan();
         for step in &steps {
             if let Err(error) = self.apply(step).await {
-                self.take_back(&steps);
+                Self::take_back(&steps);
                 return Err(error);
             }
         }
@@ -84,7 +93,7 @@ impl Work {
     }
 
     /// Removes what the steps have made, unless the backup is complete.
-    fn take_back(&self, steps: &[Step]) {
+    fn take_back(steps: &[Step]) {
         for step in steps {
             let Step::Place { file } = step else { continue };
             if file.exists() {
@@ -116,7 +125,7 @@ impl Work {
             bytes,
             sha256: self.sha256,
             entries: made.entries,
-            cost_usd: made.cost,
+            cost_usd: made.cost.to_string(),
             lost: made
                 .findings
                 .iter()

@@ -34,9 +34,9 @@ pub(super) struct Found {
 
 impl Plan {
     pub(super) async fn dry_run(&self) -> Result<Found, OperatorError> {
-        let system = |source| self.system("read", &self.from, source);
-        let file = File::open(&self.from).map_err(system)?;
-        let sum = checksum::copy(file, &mut std::io::sink()).map_err(system)?;
+        let unreadable = |source| system("read", &self.from, source);
+        let file = File::open(&self.from).map_err(unreadable)?;
+        let sum = checksum::copy(file, &mut std::io::sink()).map_err(unreadable)?;
         self.compare(&sum)?;
         self.judge(&self.from).await
     }
@@ -50,7 +50,7 @@ impl Plan {
         let folder = self.database.parent().unwrap_or(Path::new(""));
         if private_file::make_folder(folder)? {
             private_file::give_owner(&client.folder, folder)
-                .map_err(|source| self.system("make", folder, source))?;
+                .map_err(|source| system("make", folder, source))?;
             let folder = folder.display();
             console.note(&format!(
                 "{folder} was made; the sidecar's container must own it: chown 65532:65532 {folder}"
@@ -78,7 +78,7 @@ impl Plan {
     async fn verified_copy(&self, unfinished: &Path) -> Result<Found, OperatorError> {
         // What a run has left that did not come to its end.
         private_file::remove(unfinished)?;
-        let sum = self.copy(unfinished).map_err(|source| self.system("copy", &self.from, source))?;
+        let sum = self.copy(unfinished).map_err(|source| system("copy", &self.from, source))?;
         self.compare(&sum)?;
         self.give(unfinished)?;
         self.judge(unfinished).await
@@ -104,7 +104,7 @@ impl Plan {
     fn give(&self, file: &Path) -> Result<(), OperatorError> {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         let given = private_file::give_owner(folder.unwrap_or(Path::new(".")), file);
-        given.map_err(|source| self.system("give the folder's owner", file, source))
+        given.map_err(|source| system("give the folder's owner", file, source))
     }
 
     /// Whether this program can go on with `file`, which is the backup or its copy.
@@ -136,10 +136,6 @@ impl Plan {
             other => other,
         }
     }
-
-    fn system(&self, attempted: &'static str, path: &Path, source: std::io::Error) -> OperatorError {
-        FileError::System { attempted, path: path.to_owned(), source }.into()
-    }
 }
 
 /// A sidecar that still runs has an exit code of its own.
@@ -148,4 +144,8 @@ fn refused(error: PlaceError) -> OperatorError {
         PlaceError::Open(error) => error.into(),
         other => RestoreError::from(other).into(),
     }
+}
+
+fn system(attempted: &'static str, path: &Path, source: std::io::Error) -> OperatorError {
+    FileError::System { attempted, path: path.to_owned(), source }.into()
 }

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Parser;
+use jiff::Timestamp;
 use ledger::{Finding, LedgerReader, OpenError};
+use metering::OrgId;
 use openrouter_sim::DEFAULT_KEY;
 use operator::{BackupArgs, Failure, OperatorError, RestoreArgs};
 use serde_json::Value;
@@ -39,7 +41,8 @@ async fn backup(arguments: &[&str]) -> (Result<(), OperatorError>, Said) {
 async fn backed_up(folder: &Path) -> Value {
     let (done, said) = backup(&["--folder", text(folder), "--json"]).await;
     done.unwrap();
-    serde_json::from_str::<Value>(&said.out).unwrap()[0].clone()
+    let [made]: [Value; 1] = serde_json::from_str(&said.out).unwrap();
+    made
 }
 
 async fn restore(folder: &Path, from: &str, more: &[&str]) -> Result<Said, OperatorError> {
@@ -109,6 +112,7 @@ async fn a_lost_server_goes_on_elsewhere() {
     let load = sidecar.under_load(8);
     load.reaches(100).await;
     let made = backed_up(&folder).await;
+    let copied_by = system_clock().now();
     load.reaches(load.answered() + 100).await;
     load.end().await;
     sidecar.stop().await;
@@ -124,10 +128,11 @@ async fn a_lost_server_goes_on_elsewhere() {
     let restored: Value = serde_json::from_str(&said.out).unwrap();
     assert_eq!((&restored["entries"], &restored["cost_usd"]), (&made["entries"], &made["cost_usd"]));
     assert_eq!((&restored["checksum"], &restored["missing_commits"]), (&true.into(), &Value::Null));
-    assert!(restored["missing_from"].as_str() <= made["at"].as_str(), "{restored}");
+    let instant = |name: &str| restored[name].as_str().unwrap().parse::<Timestamp>().unwrap();
+    assert!(instant("missing_from") <= copied_by && copied_by < instant("missing_until"), "{restored}");
     assert_eq!(files(&folder.join("data")), ["mai-usage.db", "mai-usage.db.lock"]);
-    let mode = std::fs::metadata(database(&folder)).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
+    let permissions = std::fs::metadata(database(&folder)).unwrap().permissions();
+    assert_eq!(permissions.mode() & 0o777, 0o600);
 
     // It goes on: what was open is settled, new calls are booked, the key is there again.
     let before_the_disaster = house.bill();
@@ -208,13 +213,15 @@ async fn what_is_damaged_or_not_its_own_is_refused() {
         assert!(!database(folder).exists() && !files(&folder.join("data")).join(" ").contains("restoring"));
         error
     };
-    // Another organisation's .env.
-    let env = other.join(".env");
-    let text_of_env = std::fs::read_to_string(&env).unwrap();
-    std::fs::write(&env, format!("{text_of_env}OPENROUTER_EXTERNAL_USER=mai_client_00000000\n")).unwrap();
+    // Another organisation's .env, by its name or by its id; a renamed one keeps the id.
     let error = refused(&other, "belongs to the organisation").await;
     assert!(matches!(error, OperatorError::Ledger(_)), "{error}");
-    std::fs::write(&env, text_of_env).unwrap();
+    let env = other.join(".env");
+    let of_another = std::fs::read_to_string(&env).unwrap();
+    let with_id = |id: &str| format!("{of_another}OPENROUTER_EXTERNAL_USER={id}\n");
+    std::fs::write(&env, with_id("mai_client_00000000")).unwrap();
+    refused(&other, "hint: set OPENROUTER_EXTERNAL_USER to mai_client_").await;
+    std::fs::write(&env, with_id(OrgId::of_name("company-a").as_str())).unwrap();
     // The log of a database that is gone would be taken for that of this one.
     let log = other.join("data/mai-usage.db-wal");
     std::fs::write(&log, "calls").unwrap();
@@ -235,6 +242,8 @@ async fn what_is_damaged_or_not_its_own_is_refused() {
     std::fs::remove_file(&sum).unwrap();
     let bytes = std::fs::read(from).unwrap();
     std::fs::write(from, "no database").unwrap();
+    refused(&other, "cannot open").await;
+    std::fs::write(from, "").unwrap();
     refused(&other, "no ledger that can be read").await;
     std::fs::write(from, &bytes).unwrap();
     restore(&other, from, &["--dry-run"]).await.unwrap();
