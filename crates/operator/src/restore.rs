@@ -5,7 +5,7 @@ mod apply;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use ledger::{EmptyPlace, PlaceError, ReadError};
+use ledger::{EmptyPlace, PlaceError};
 use metering::{Clock, OrgId};
 use serde::Serialize;
 
@@ -71,7 +71,7 @@ pub enum RestoreError {
         /// The backup.
         from: PathBuf,
         /// What `SQLite` said.
-        source: ReadError,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Commits stand outside of it.
     #[error("{log} lies beside the file: it is a running ledger and no backup; hint: `mai-usage backup` makes one", log = .log.display())]

@@ -5,9 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ledger::{CopyError, Finding, LedgerReader, OrganisationFacts};
+use ledger::{
+    CopyError, EmptyPlace, Finding, Ledger, LedgerReader, OpenError, OrganisationFacts, PlaceError,
+};
+use metering::OrgId;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use crate::{Books, known, now, settle};
 
@@ -151,4 +155,59 @@ async fn a_ledger_that_lost_commits_is_copied() {
     let path = books.folder.path().join("copy.db");
     let (_, verification) = books.ledger.reader().copy_to(&path).await.unwrap();
     assert_eq!(verification.findings, lost);
+}
+
+#[tokio::test]
+async fn a_copy_in_an_empty_place_goes_on() {
+    let books = Books::new().await;
+    let call_id = books.open_call("anna", "gen-1790000000-a").await;
+    let copy = books.folder.path().join("elsewhere.db.restoring");
+    let (contents, _) = books.ledger.reader().copy_to(&copy).await.unwrap();
+    let elsewhere = books.folder.path().join("elsewhere.db");
+    let place = EmptyPlace::take(&elsewhere).unwrap();
+    assert_eq!(place.marked_commits(), None);
+    assert!(matches!(EmptyPlace::take(&elsewhere), Err(PlaceError::Open(OpenError::Busy { .. }))));
+    place.fill(&copy).unwrap();
+    assert!(!copy.exists() && matches!(EmptyPlace::look(&elsewhere), Err(PlaceError::Taken { .. })));
+    assert!(matches!(EmptyPlace::take(&elsewhere), Err(PlaceError::Taken { .. })));
+    let tasks = TaskTracker::new();
+    let (ledger, _stopped) = Ledger::open(&crate::options(elsewhere, &tasks)).await.unwrap();
+    assert!(ledger.reader().contents().await.unwrap().commits > contents.commits);
+    // The call that was open is settled there, and its cost is booked once.
+    ledger.settle(settle(call_id, "0.5")).await.unwrap();
+    let verification = ledger.reader().verify().await.unwrap();
+    assert_eq!((verification.entries, verification.findings), (1, vec![]));
+}
+
+#[tokio::test]
+async fn a_file_that_the_program_cannot_go_on_with_is_named() {
+    let books = Books::new().await;
+    let path = books.folder.path().join("copy.db");
+    books.ledger.reader().copy_to(&path).await.unwrap();
+    let open = async |org: &OrgId| LedgerReader::open_to_go_on(&path, Some(org)).await;
+    open(&books.org).await.unwrap().close().await;
+    let error = open(&OrgId::of_name("another")).await.unwrap_err();
+    assert!(matches!(error, OpenError::OtherOrganisation { .. }), "{error}");
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', 1, x'00', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
+    let error = open(&books.org).await.unwrap_err();
+    assert!(matches!(error, OpenError::Newer { version: 9999, .. }), "{error}");
+}
+
+/// `SQLite` would apply it to whatever database has its name.
+#[tokio::test]
+async fn a_log_without_its_database_is_no_empty_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, log) = (folder.path().join("usage.db"), folder.path().join("usage.db-wal"));
+    std::fs::write(&log, "").unwrap();
+    EmptyPlace::look(&path).unwrap();
+    std::fs::write(&log, "commits").unwrap();
+    assert!(matches!(EmptyPlace::take(&path), Err(PlaceError::Log { path }) if path == log));
 }

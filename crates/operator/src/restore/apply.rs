@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use ledger::{Contents, EmptyPlace, LedgerReader, OpenError, PlaceError, Verification};
+use ledger::{Contents, EmptyPlace, LedgerReader, OpenError, PlaceError, ReadError, Verification};
 use metering::OrgId;
 
 use super::RestoreError;
@@ -115,7 +115,7 @@ impl Plan {
         let verification = reader.verify().await;
         let contents = reader.contents().await;
         reader.close().await;
-        let unreadable = |source| RestoreError::Unreadable { from: self.from.clone(), source };
+        let unreadable = |source: ReadError| self.unreadable(source);
         let verification = verification.map_err(unreadable)?;
         if let Some(first) = verification.damage().next() {
             return Err(RestoreError::Damaged { from: self.from.clone(), first: first.to_string() }.into());
@@ -124,17 +124,22 @@ impl Plan {
     }
 
     /// What is wrong is wrong with the backup; its copy is gone when it is told.
-    fn told_of_the_backup(&self, error: OpenError) -> OpenError {
+    fn told_of_the_backup(&self, error: OpenError) -> OperatorError {
         let path = self.from.clone();
-        match error {
+        let told = match error {
             OpenError::Newer { version, .. } => OpenError::Newer { path, version },
             OpenError::OtherOrganisation { recorded, given, .. } => {
                 OpenError::OtherOrganisation { path, recorded, given }
             }
-            OpenError::Database { source, .. } => OpenError::Database { path, source },
+            OpenError::Database { source, .. } => return self.unreadable(source).into(),
             OpenError::Migration { source, .. } => OpenError::Migration { path, source },
             other => other,
-        }
+        };
+        told.into()
+    }
+
+    fn unreadable(&self, source: impl std::error::Error + Send + Sync + 'static) -> RestoreError {
+        RestoreError::Unreadable { from: self.from.clone(), source: Box::new(source) }
     }
 }
 

@@ -242,7 +242,7 @@ async fn what_is_damaged_or_not_its_own_is_refused() {
     std::fs::remove_file(&sum).unwrap();
     let bytes = std::fs::read(from).unwrap();
     std::fs::write(from, "no database").unwrap();
-    refused(&other, "cannot open").await;
+    refused(&other, "no ledger that can be read").await;
     std::fs::write(from, "").unwrap();
     refused(&other, "no ledger that can be read").await;
     std::fs::write(from, &bytes).unwrap();
