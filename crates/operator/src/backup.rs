@@ -60,8 +60,8 @@ pub enum BackupError {
     },
     /// The disk is too full.
     #[error(
-        "{folder} has {free} MB free, and the backup needs {needed}: {} MB stay free for the sidecars; hint: --keep-days \
-         removes old backups, --to names another disk",
+        "{folder} has {free} MB free, and the backup needs {needed}: {} MB stay free for the sidecars; hint: make \
+         room, or name another disk with --to",
         plan::RESERVE_BYTES / plan::MEGABYTE,
         folder = .folder.display()
     )]

@@ -214,7 +214,7 @@ impl Restored {
         let Some(missing_from) = self.missing_from else {
             return console.say("it holds no call");
         };
-        console.say(&format!("calls from {missing_from} until {} are missing", self.missing_until))?;
+        console.say(&format!("calls from {missing_from:.0} until {:.0} are missing", self.missing_until))?;
         match self.missing_commits {
             Some(missing @ 1..) => console.say(&format!(
                 "{missing} commits of the ledger that was here are missing; `mai-usage verify` keeps telling it"
