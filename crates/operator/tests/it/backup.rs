@@ -197,6 +197,29 @@ async fn what_an_older_copy_lacks_stays_known() {
 }
 
 #[tokio::test]
+async fn a_person_chooses_from_the_backups() {
+    let house = House::new().await;
+    let folder = house.client("company-a");
+    house.start(&folder).await.stop().await;
+    let (first, second) = (backed_up(&folder).await, backed_up(&folder).await);
+    std::fs::remove_file(database(&folder)).unwrap();
+    let line = ["restore", "--folder", text(&folder)];
+    let restore = async |person: Person| {
+        let (mut console, printed) = person.console();
+        let arguments = RestoreLine::try_parse_from(line).unwrap().arguments;
+        operator::restore(arguments, &mut console, &system_clock()).await.map(|()| printed.said())
+    };
+    let error = restore(Person::absent()).await.unwrap_err();
+    assert!(error.to_string().contains("hint: --from") && error.failure() == Failure::Usage, "{error}");
+    let file = |made: &Value| PathBuf::from(made["file"].as_str().unwrap());
+    let wanted = file(&first).file_name().unwrap().to_str().unwrap().to_owned();
+    let said = restore(Person::who_answers([wanted.as_str()])).await.unwrap();
+    assert!(said.out.contains(&wanted) && file(&second).exists(), "{}", said.out);
+    assert_eq!(verified(&database(&folder)).await.findings, []);
+    house.sim.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_damaged_or_not_its_own_is_refused() {
     let house = House::new().await;
     let (folder, other) = (house.client("company-a"), house.client("company-b"));
