@@ -57,7 +57,7 @@ impl Plan {
             ));
         }
         let place = EmptyPlace::take(&self.database).map_err(refused)?;
-        self.give(&place.lock_file())?;
+        give(&place.lock_file())?;
         let unfinished = beside(&self.database, UNFINISHED);
         let verified = self.verified_copy(&unfinished).await;
         // What a file in the mode of the write-ahead log has left when it was read.
@@ -80,7 +80,7 @@ impl Plan {
         private_file::remove(unfinished)?;
         let sum = self.copy(unfinished).map_err(|source| system("copy", &self.from, source))?;
         self.compare(&sum)?;
-        self.give(unfinished)?;
+        give(unfinished)?;
         self.judge(unfinished).await
     }
 
@@ -98,13 +98,6 @@ impl Plan {
             return Ok(());
         }
         Err(RestoreError::Checksum { from: self.from.clone(), checksum: name::checksum(&self.from) })
-    }
-
-    /// Root restores for whoever owns the folder: the sidecar's container.
-    fn give(&self, file: &Path) -> Result<(), OperatorError> {
-        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let given = private_file::give_owner(folder.unwrap_or(Path::new(".")), file);
-        given.map_err(|source| system("give the folder's owner", file, source))
     }
 
     /// Whether this program can go on with `file`, which is the backup or its copy.
@@ -141,6 +134,13 @@ impl Plan {
     fn unreadable(&self, source: impl std::error::Error + Send + Sync + 'static) -> RestoreError {
         RestoreError::Unreadable { from: self.from.clone(), source: Box::new(source) }
     }
+}
+
+/// Root restores for whoever owns the folder: the sidecar's container.
+fn give(file: &Path) -> Result<(), OperatorError> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let given = private_file::give_owner(folder.unwrap_or(Path::new(".")), file);
+    given.map_err(|source| system("give the folder's owner", file, source))
 }
 
 /// A sidecar that still runs has an exit code of its own.
