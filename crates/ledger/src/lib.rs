@@ -3,10 +3,12 @@
 //! One writer task commits in groups; a pool of read-only connections answers questions. What a method of
 //! [`Ledger`] has returned from is on stable storage.
 
+mod copy;
 mod error;
 mod mark;
 mod open;
 mod organisation;
+mod place;
 mod reads {
     pub(crate) mod adding;
     pub(crate) mod awaiting;
@@ -37,9 +39,11 @@ mod writes {
     pub(crate) mod unsettled;
 }
 
+pub use copy::{Contents, CopyError};
 pub use error::{OpenError, ReadError, WriteError, is_failed_fsync};
 pub use open::{LedgerOptions, Stopped};
 pub use organisation::Organisation;
+pub use place::{EmptyPlace, PlaceError};
 pub use reads::awaiting::{AwaitingCall, Unsettled};
 pub use reads::due::OpenCall;
 pub use reads::entries::{EntryPlace, EntryRecord, NoPlace};

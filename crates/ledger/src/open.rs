@@ -79,7 +79,8 @@ impl Ledger {
         let mut connection = connect.connect().await.map_err(database)?;
         migrate(&mut connection, path).await?;
         seal_what_came_before(&mut connection).await.map_err(database)?;
-        refuse_other_organisation(&mut connection, options).await?;
+        let given = options.organisation.id.as_ref();
+        refuse_other_organisation(&mut connection, path, given).await?;
         keep_what_is_missing(&mut connection, path).await.map_err(database)?;
         let reader = LedgerReader::connect(path).await?;
         let (writer, stopped) = writer::start(connection, lock, &options.tasks);
@@ -102,12 +103,34 @@ impl LedgerReader {
         Self::connect(path).await
     }
 
+    /// Opens a file for reading only that this program could go on with: private, of a schema that it knows, and of the
+    /// organisation `given`, where one is.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the file is as it was.
+    pub async fn open_to_go_on(path: &Path, given: Option<&OrgId>) -> Result<Self, OpenError> {
+        let reader = Self::open(path).await?;
+        let judged = reader.refuse_other(path, given).await;
+        if judged.is_err() {
+            reader.pool.close().await;
+        }
+        judged.map(|()| reader)
+    }
+
+    async fn refuse_other(&self, path: &Path, given: Option<&OrgId>) -> Result<(), OpenError> {
+        refuse_other_schema(path).await?;
+        let acquired = self.pool.acquire().await;
+        let mut connection =
+            acquired.map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
+        refuse_other_organisation(&mut connection, path, given).await
+    }
+
     /// Closes its connections and waits for that; dropped, they close later.
     pub async fn close(self) {
         self.pool.close().await;
     }
 
-    async fn connect(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) async fn connect(path: &Path) -> Result<Self, OpenError> {
         let connect = SqliteConnectOptions::new()
             .filename(path)
             .read_only(true)
@@ -168,17 +191,18 @@ fn own_name(path: &Path) -> Result<PathBuf, OpenError> {
 /// in each.
 async fn refuse_other_organisation(
     connection: &mut SqliteConnection,
-    options: &LedgerOptions,
+    path: &Path,
+    given: Option<&OrgId>,
 ) -> Result<(), OpenError> {
-    let Some(given) = options.organisation.id.as_ref().map(OrgId::as_str) else { return Ok(()) };
+    let Some(given) = given.map(OrgId::as_str) else { return Ok(()) };
     let recorded: Vec<String> =
         sqlx::query_scalar!("SELECT id FROM client_organizations ORDER BY created_at, id")
             .fetch_all(connection)
             .await
-            .map_err(|source| OpenError::Database { path: options.path.clone(), source })?;
+            .map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
     match recorded.first() {
         Some(first) if !recorded.iter().any(|id| id == given) => Err(OpenError::OtherOrganisation {
-            path: options.path.clone(),
+            path: path.to_owned(),
             recorded: first.clone(),
             given: given.to_owned(),
         }),

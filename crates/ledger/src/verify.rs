@@ -29,11 +29,24 @@ pub struct Verification {
 
 /// One thing that is wrong, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding(String);
+pub enum Finding {
+    /// What stands there is not what was written, or not what follows from it.
+    Damage(String),
+    /// What stands there is sound, and less than there was: commits are missing.
+    Loss(String),
+}
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let (Self::Damage(words) | Self::Loss(words)) = self;
+        f.write_str(words)
+    }
+}
+
+impl Verification {
+    /// What is damaged. A copy of a file that lost commits is as good as that file.
+    pub fn damage(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| matches!(finding, Finding::Damage(_)))
     }
 }
 
@@ -55,7 +68,7 @@ impl LedgerReader {
         compare_roll_up(&expected, &daily, &mut findings);
         let commits = sqlx::query!("SELECT count, missing FROM commits").fetch_one(&mut *transaction).await?;
         let missing = missing_commits(commits.count, commits.missing, marked);
-        findings.extend(missing.map(|(_, words)| Finding(words)));
+        findings.extend(missing.map(|(_, words)| Finding::Loss(words)));
         findings.extend(broken_seals(&mut transaction).await?);
         findings.extend(entries_that_do_not_fit(&mut transaction).await?);
         findings.extend(calls_that_do_not_fit(&mut transaction).await?);
@@ -67,10 +80,12 @@ impl LedgerReader {
 async fn integrity(connection: &mut SqliteConnection) -> Result<Vec<Finding>, ReadError> {
     let lines: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut *connection).await?;
     let broken = lines.into_iter().filter(|line| line != "ok");
-    let mut findings: Vec<Finding> = broken.map(|line| Finding(format!("integrity: {line}"))).collect();
+    let mut findings: Vec<Finding> =
+        broken.map(|line| Finding::Damage(format!("integrity: {line}"))).collect();
     let dangling = sqlx::query("PRAGMA foreign_key_check").fetch_all(connection).await?.len();
     if dangling > 0 {
-        findings.push(Finding(format!("integrity: {dangling} rows refer to rows that are not there")));
+        findings
+            .push(Finding::Damage(format!("integrity: {dangling} rows refer to rows that are not there")));
     }
     Ok(findings)
 }
@@ -91,12 +106,14 @@ async fn roll_up_entries(
     while let Some(row) = rows.try_next().await? {
         let (cost, charge) = (PicoUsd::new(row.cost_pico_usd), PicoUsd::new(row.charge_pico_usd));
         if PicoUsd::parse(&row.cost_text).map(|parsed| parsed.amount) != Ok(cost) {
-            findings
-                .push(Finding(format!("entry {}: cost {cost} is not its text {}", row.id, row.cost_text)));
+            findings.push(Finding::Damage(format!(
+                "entry {}: cost {cost} is not its text {}",
+                row.id, row.cost_text
+            )));
         }
         let priced = Markup::parse(&row.markup).and_then(|markup| markup.charge(cost));
         if row.kind == "call" && priced != Ok(charge) {
-            findings.push(Finding(format!(
+            findings.push(Finding::Damage(format!(
                 "entry {}: charge {charge} is not cost {cost} x markup {}",
                 row.id, row.markup
             )));
@@ -112,7 +129,7 @@ async fn roll_up_entries(
         };
         entries += 1;
         if let Err(overflow) = rolled.add(facts) {
-            findings.push(Finding(format!("roll-up: {overflow}")));
+            findings.push(Finding::Damage(format!("roll-up: {overflow}")));
         }
     }
     Ok((entries, rolled))
@@ -125,7 +142,7 @@ fn totals(rolled: &RollUp, findings: &mut Vec<Finding>) -> (PicoUsd, PicoUsd) {
     if let (Ok(cost), Ok(charge)) = (sum(|row| row.cost), sum(|row| row.charge)) {
         return (cost, charge);
     }
-    findings.push(Finding("the sum of the ledger is out of range".to_owned()));
+    findings.push(Finding::Damage("the sum of the ledger is out of range".to_owned()));
     (PicoUsd::ZERO, PicoUsd::ZERO)
 }
 
@@ -157,8 +174,8 @@ fn compare_roll_up(expected: &RollUp, daily: &BTreeMap<DailyKey, DailySum>, find
     let expected = expected.rows();
     for (key, sum) in expected {
         match daily.get(key) {
-            None => findings.push(Finding(format!("roll-up: no daily row for {}", name(key)))),
-            Some(row) if row != sum => findings.push(Finding(format!(
+            None => findings.push(Finding::Damage(format!("roll-up: no daily row for {}", name(key)))),
+            Some(row) if row != sum => findings.push(Finding::Damage(format!(
                 "roll-up: the daily row of {} is {row:?}, its entries add up to {sum:?}",
                 name(key)
             ))),
@@ -166,7 +183,7 @@ fn compare_roll_up(expected: &RollUp, daily: &BTreeMap<DailyKey, DailySum>, find
         }
     }
     for key in daily.keys().filter(|key| !expected.contains_key(key)) {
-        findings.push(Finding(format!("roll-up: the daily row of {} has no entries", name(key))));
+        findings.push(Finding::Damage(format!("roll-up: the daily row of {} has no entries", name(key))));
     }
 }
 
@@ -181,8 +198,10 @@ async fn broken_seals(connection: &mut SqliteConnection) -> Result<Vec<Finding>,
         .fetch(&mut *connection);
     while let Some(row) = entries.try_next().await? {
         if row.digest != Some(digest_of(&row.sealed)) {
-            findings
-                .push(Finding(format!("entry {}: it is not what was written: its digest differs", row.id)));
+            findings.push(Finding::Damage(format!(
+                "entry {}: it is not what was written: its digest differs",
+                row.id
+            )));
         }
     }
     drop(entries);
@@ -190,8 +209,10 @@ async fn broken_seals(connection: &mut SqliteConnection) -> Result<Vec<Finding>,
         sqlx::query!("SELECT id, digest, sealed AS 'sealed!: String' FROM sealed_calls").fetch(connection);
     while let Some(row) = calls.try_next().await? {
         if row.digest != Some(digest_of(&row.sealed)) {
-            findings
-                .push(Finding(format!("call {}: it is not what was written: its digest differs", row.id)));
+            findings.push(Finding::Damage(format!(
+                "call {}: it is not what was written: its digest differs",
+                row.id
+            )));
         }
     }
     Ok(findings)
@@ -214,7 +235,9 @@ async fn entries_that_do_not_fit(connection: &mut SqliteConnection) -> Result<Ve
     .await?;
     let differs = rows.into_iter().map(|row| {
         let (entry, call) = (row.entry_id, row.call_id);
-        Finding(format!("entry {entry}: organisation, user, markup or generation is not that of call {call}"))
+        Finding::Damage(format!(
+            "entry {entry}: organisation, user, markup or generation is not that of call {call}"
+        ))
     });
     Ok(differs.collect())
 }
@@ -233,7 +256,10 @@ async fn calls_that_do_not_fit(connection: &mut SqliteConnection) -> Result<Vec<
     let mut findings: Vec<Finding> = rows
         .into_iter()
         .map(|row| {
-            Finding(format!("once: call {} is {} and has {} entries", row.call_id, row.state, row.entries))
+            Finding::Damage(format!(
+                "once: call {} is {} and has {} entries",
+                row.call_id, row.state, row.entries
+            ))
         })
         .collect();
     let doubled = sqlx::query!(
@@ -247,7 +273,7 @@ async fn calls_that_do_not_fit(connection: &mut SqliteConnection) -> Result<Vec<
     .fetch_all(connection)
     .await?;
     findings.extend(doubled.into_iter().map(|row| {
-        Finding(format!("once: generation {} is booked {} times", row.generation_id, row.entries))
+        Finding::Damage(format!("once: generation {} is booked {} times", row.generation_id, row.entries))
     }));
     Ok(findings)
 }

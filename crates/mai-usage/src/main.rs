@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use metering::Clock;
-use operator::{Console, KeysArgs, OperatorError, ReconcileArgs, SetupArgs};
+use operator::{BackupArgs, Console, KeysArgs, OperatorError, ReconcileArgs, RestoreArgs, SetupArgs};
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
@@ -41,6 +41,10 @@ enum Command {
     Keys(KeysArgs),
     /// Compare the ledger with OpenRouter's own statement, call by call, and book what is missing.
     Reconcile(ReconcileArgs),
+    /// Copy ledgers beside their running sidecars: verified, with a checksum, without the key.
+    Backup(BackupArgs),
+    /// Put a backup in the place of a ledger that is lost.
+    Restore(RestoreArgs),
     /// Show it all on made-up chats against a simulated OpenRouter.
     Demo {
         /// End after the summary instead of staying up.
@@ -64,6 +68,12 @@ async fn main() -> ExitCode {
         }
         Command::Reconcile(arguments) => {
             done(operator::reconcile(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Backup(arguments) => {
+            done(operator::backup(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Restore(arguments) => {
+            done(operator::restore(arguments, &mut Console::of_process(), &system_clock()).await)
         }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
     };

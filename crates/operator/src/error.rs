@@ -6,10 +6,12 @@ use ledger::{OpenError, WriteError};
 use openrouter::{ClientError, ManagementError};
 use settings::Invalid;
 
+use crate::backup::BackupError;
 use crate::env_file::EnvFileError;
 use crate::keys::{FindError, PlanError};
 use crate::private_file::FileError;
 use crate::reconcile::ReconcileError;
+use crate::restore::RestoreError;
 use crate::setup::SetupError;
 use crate::sidecar::SidecarError;
 
@@ -53,6 +55,12 @@ pub enum OperatorError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A backup that was not made.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A backup that was not put back.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// A sidecar that did not answer.
     #[error(transparent)]
     Sidecar(#[from] SidecarError),
@@ -125,6 +133,12 @@ pub enum Failure {
     Busy,
     /// Anything else.
     Other,
+}
+
+/// What went wrong and why, in one line, as the program tells it at its end.
+pub(crate) fn in_full(error: &OperatorError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    causes.fold(error.to_string(), |told, cause| format!("{told}: {cause}"))
 }
 
 impl OperatorError {

@@ -4,6 +4,7 @@
 //! `--dry-run` ends before the first step.
 
 mod account;
+mod backup;
 mod clients;
 mod console;
 mod env_file;
@@ -13,12 +14,14 @@ mod limit;
 mod making;
 mod private_file;
 mod reconcile;
+mod restore;
 mod setup;
 mod sidecar;
 #[cfg(test)]
 mod testing;
 
 pub use account::AccountArgs;
+pub use backup::{BackupArgs, BackupError};
 pub use clients::{ChosenClients, DirectoryArgs};
 pub use console::{Asker, Console};
 pub use env_file::EnvFileError;
@@ -26,12 +29,17 @@ pub use error::{Failure, OperatorError};
 pub use keys::{FindError, KeysAction, KeysArgs, PlanError, SecretArgs};
 pub use private_file::FileError;
 pub use reconcile::{ReconcileArgs, ReconcileError};
+pub use restore::{RestoreArgs, RestoreError};
 pub use setup::{SetupArgs, SetupError};
 pub use sidecar::SidecarError;
 
+/// `mai-usage backup`.
+pub use backup::run as backup;
 /// `mai-usage keys`.
 pub use keys::run as keys;
 /// `mai-usage reconcile`.
 pub use reconcile::run as reconcile;
+/// `mai-usage restore`.
+pub use restore::run as restore;
 /// `mai-usage setup`.
 pub use setup::run as setup;

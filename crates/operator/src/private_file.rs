@@ -1,8 +1,8 @@
 //! Files that hold secrets: read only where nobody else can, replaced as a whole or not at all.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Longest file that is read.
@@ -95,15 +95,20 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<(), FileError> {
 /// and the old one's owner. Where the name is a link, what it points to is replaced.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut name = target.clone().into_os_string();
-    name.push(SUCCESSOR);
-    let successor = PathBuf::from(name);
+    let successor = beside(&target, SUCCESSOR);
     // What a crash has left is nobody's.
     remove(&successor)?;
     create(&successor, text)?;
     let system = |source| FileError::System { attempted: "write", path: target.clone(), source };
     keep_owner(&target, &successor).map_err(system)?;
     std::fs::rename(&successor, &target).and_then(|()| sync_folder(&target)).map_err(system)
+}
+
+/// The name of a file that belongs to the one at `path`.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// Removes a file that may be missing.
@@ -127,7 +132,17 @@ pub(crate) fn lock(folder: &Path) -> Result<File, FileError> {
     }
 }
 
-/// Root writes for whoever owned the file before.
+/// Makes `folder`, with mode 0700, and those above it; answers whether it was missing.
+pub(crate) fn make_folder(folder: &Path) -> Result<bool, FileError> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(false);
+    }
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| FileError::System { attempted: "make", path: folder.to_owned(), source })?;
+    Ok(true)
+}
+
+/// Gives `new` the owner of `old`, where that is somebody else: root writes for whoever owned the file before.
 fn keep_owner(old: &Path, new: &Path) -> std::io::Result<()> {
     let Ok(old) = std::fs::metadata(old) else { return Ok(()) };
     let own = std::fs::metadata(new)?;
@@ -137,8 +152,13 @@ fn keep_owner(old: &Path, new: &Path) -> std::io::Result<()> {
     std::os::unix::fs::chown(new, Some(old.uid()), Some(old.gid()))
 }
 
+/// Gives `new` the owner of `like` where root makes it: somebody else keeps what is his.
+pub(crate) fn give_owner(like: &Path, new: &Path) -> std::io::Result<()> {
+    if rustix::process::geteuid().is_root() { keep_owner(like, new) } else { Ok(()) }
+}
+
 /// A name is on stable storage when its folder is.
-fn sync_folder(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }

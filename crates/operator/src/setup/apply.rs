@@ -1,7 +1,5 @@
 //! Doing one step.
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use ledger::{Ledger, LedgerOptions, MonthlyLimit, OrganisationFacts};
@@ -18,7 +16,6 @@ use super::plan::{SetupError, Step, Value, Wanted};
 use super::{Tokens, gather};
 use crate::env_file::EnvFile;
 use crate::making::make_key;
-use crate::private_file::FileError;
 use crate::{OperatorError, private_file};
 
 /// What the steps work on.
@@ -93,7 +90,7 @@ impl Work<'_> {
 
     /// Creates the database where there is none, and records what is not recorded yet.
     async fn record(&self, id: OrgId, name: &str, database: &Path) -> Result<(), OperatorError> {
-        make_folder_of(database)?;
+        private_file::make_folder(database.parent().unwrap_or(Path::new("")))?;
         let tasks = TaskTracker::new();
         let facts = self.organisation(id.clone(), name)?;
         let nothing = OrganisationFacts { id: Some(id), ..OrganisationFacts::none(facts.now) };
@@ -155,12 +152,4 @@ fn is_recorded(ledger: &Ledger, facts: &OrganisationFacts) -> bool {
         && recorded.monthly_limit.as_ref() == limit
         && facts.zone.as_ref().map(BillingZone::name) == Some(recorded.zone.name())
         && (facts.billing_email.is_none() || facts.billing_email == recorded.billing_email)
-}
-
-fn make_folder_of(database: &Path) -> Result<(), FileError> {
-    let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
-        return Ok(());
-    };
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| FileError::System { attempted: "make", path: folder.to_owned(), source })
 }

@@ -2,14 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
 
+mod backup;
 mod dotenv;
+mod house;
 mod keys;
 mod person;
 mod reconcile;
 mod setup;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use metering::Clock;
@@ -58,7 +60,7 @@ impl World {
     }
 
     pub(crate) fn set_mode(&self, name: &str, mode: u32) {
-        std::fs::set_permissions(self.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
+        set_mode(&self.path(name), mode);
     }
 
     /// The account, as somebody else sees it.
@@ -94,6 +96,10 @@ impl World {
         operator::keys(arguments, &mut console, &clock()).await?;
         Ok(printed.said())
     }
+}
+
+pub(crate) fn set_mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
 pub(crate) fn clock() -> Clock {
