@@ -3,15 +3,19 @@
 //! One writer task commits in groups; a pool of read-only connections answers questions. What a method of
 //! [`Ledger`] has returned from is on stable storage.
 
+mod copy;
 mod error;
 mod mark;
 mod open;
 mod organisation;
+mod original;
 mod reads {
     pub(crate) mod awaiting;
     pub(crate) mod due;
     pub(crate) mod entries;
+    pub(crate) mod imports;
     pub(crate) mod kept;
+    pub(crate) mod organisations;
     pub(crate) mod polls;
     pub(crate) mod prices;
     pub(crate) mod usage;
@@ -31,14 +35,21 @@ mod writes {
     pub(crate) mod reconciliation;
     pub(crate) mod settle;
     pub(crate) mod unsettled;
+    pub(crate) mod unused;
 }
 
 pub use error::{OpenError, ReadError, WriteError, is_failed_fsync};
-pub use open::{LedgerOptions, Stopped};
+pub use open::{LedgerOptions, Schema, Stopped};
 pub use organisation::Organisation;
+pub use original::{
+    Original, OriginalAccount, OriginalError, OriginalFigures, OriginalOrganisation, OriginalRow,
+    OriginalRows, OriginalTable, UnreadableRow,
+};
 pub use reads::awaiting::{AwaitingCall, Unsettled};
 pub use reads::due::OpenCall;
 pub use reads::entries::{EntryPlace, EntryRecord, NoPlace};
+pub use reads::imports::{IMPORT, Imported};
+pub use reads::organisations::{OrganisationRecord, UnusedUser};
 pub use reads::polls::Reconciliation;
 pub use reads::prices::{ModelPrice, PriceList};
 pub use reads::usage::{Scope, Summary, Usage, UsageBy, UserRecord};
@@ -51,6 +62,7 @@ pub use writes::organisation::{MonthlyLimit, OrganisationFacts};
 pub use writes::reconciliation::NewReconciliation;
 pub use writes::settle::{Settle, Settled};
 pub use writes::unsettled::{Ending, LeaveOpen};
+pub use writes::unused::{RemoveUnused, RemovedUnused};
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -122,6 +134,14 @@ impl Ledger {
     /// [`WriteError`]: nothing was booked.
     pub async fn adjust(&self, adjust: Adjust) -> Result<Adjusted, WriteError> {
         self.writer.write(adjust).await
+    }
+
+    /// Takes out organisations and users to which nothing belongs; answers how many there were.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was taken out.
+    pub async fn remove_unused(&self, unused: RemoveUnused) -> Result<RemovedUnused, WriteError> {
+        self.writer.write(unused).await
     }
 
     /// Notes how a call ended whose cost is not known yet.

@@ -11,6 +11,11 @@ pub(crate) fn digest_of(sealed: &str) -> Vec<u8> {
     Sha256::digest(sealed.as_bytes()).to_vec()
 }
 
+/// The lower-case hex SHA-256 of a text.
+pub(crate) fn hex_digest_of(text: &str) -> String {
+    digest_of(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Gives the entry its digest; in the transaction that wrote it.
 pub(crate) async fn seal_entry(id: i64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let sealed =

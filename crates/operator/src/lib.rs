@@ -6,12 +6,14 @@
 mod account;
 mod clients;
 mod console;
+mod db;
 mod env_file;
 mod error;
 mod keys;
 mod limit;
 mod making;
 mod private_file;
+mod recording;
 mod setup;
 mod sidecar;
 #[cfg(test)]
@@ -20,6 +22,7 @@ mod testing;
 pub use account::AccountArgs;
 pub use clients::{ChosenClients, DirectoryArgs};
 pub use console::{Asker, Console};
+pub use db::{DbAction, DbArgs, DbError, Doubled, ImportArgs, PlaceArgs};
 pub use env_file::EnvFileError;
 pub use error::{Failure, OperatorError};
 pub use keys::{FindError, KeysAction, KeysArgs, PlanError, SecretArgs};
@@ -27,6 +30,8 @@ pub use private_file::FileError;
 pub use setup::{SetupArgs, SetupError};
 pub use sidecar::SidecarError;
 
+/// `mai-usage db`.
+pub use db::run as db;
 /// `mai-usage keys`.
 pub use keys::run as keys;
 /// `mai-usage setup`.

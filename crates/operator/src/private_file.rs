@@ -1,8 +1,8 @@
 //! Files that hold secrets: read only where nobody else can, replaced as a whole or not at all.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Longest file that is read.
@@ -114,6 +114,12 @@ pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
         }
         _ => Ok(()),
     }
+}
+
+/// A folder that only its owner may use; one that is there is left as it is.
+pub(crate) fn make_folder(folder: &Path) -> Result<(), FileError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| FileError::System { attempted: "make", path: folder.to_owned(), source })
 }
 
 /// The only one that works in `folder`, until it is dropped. The folder itself is locked, so that nothing is left behind.

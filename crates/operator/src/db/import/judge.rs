@@ -1,0 +1,269 @@
+//! How much one organisation used on one day, where the original's tables do not say it with one voice.
+//!
+//! The day's row is what the original charged. Where there are several, or a live counter beside it, the rows of the users tell which
+//! of them are the same calls twice: every call that the original recorded went into those too.
+
+use ledger::{OriginalFigures, OriginalRow, OriginalTable, UnreadableRow};
+
+/// What the tables say of one day of one organisation.
+#[derive(Debug, Default)]
+pub(super) struct DayRows<'a> {
+    pub(super) days: Vec<&'a OriginalRow>,
+    pub(super) users: Vec<&'a OriginalRow>,
+    pub(super) models: Vec<&'a OriginalRow>,
+    pub(super) counters: Vec<&'a OriginalRow>,
+    pub(super) both: Vec<&'a OriginalRow>,
+    pub(super) unreadable: Vec<&'a UnreadableRow>,
+}
+
+/// What becomes of a day of which rows may be the same calls twice, and nothing tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Doubled {
+    /// It is not booked.
+    Refuse,
+    /// All of it is booked, which is what the original showed.
+    Sum,
+    /// The row with the highest charge is booked.
+    Largest,
+}
+
+/// How much it was, and how that is known.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Judged {
+    pub(super) total: OriginalFigures,
+    /// The table or the tables it comes from.
+    pub(super) basis: &'static str,
+    pub(super) notes: Vec<String>,
+}
+
+const OUT_OF_RANGE: &str = "the sum of its rows is out of range";
+
+impl<'a> DayRows<'a> {
+    pub(super) fn add(&mut self, row: &'a OriginalRow) {
+        match row.table {
+            OriginalTable::Day => self.days.push(row),
+            OriginalTable::User => self.users.push(row),
+            OriginalTable::Model => self.models.push(row),
+            OriginalTable::Counter => self.counters.push(row),
+            OriginalTable::UserAndModel => self.both.push(row),
+        }
+    }
+
+    /// How much it was; why that cannot be told.
+    pub(super) fn judge(&self, doubled: Doubled, has_day_table: bool) -> Result<Judged, String> {
+        self.refuse_unreadable()?;
+        if !self.both.is_empty() {
+            return judged(sum(&self.both)?, OriginalTable::UserAndModel.name());
+        }
+        let day = self.of_day_rows(doubled)?;
+        let counter = sum(&self.counters)?;
+        let counter = (counter != OriginalFigures::default()).then_some(counter);
+        match (day, counter) {
+            (Some(day), None) => Ok(day),
+            (Some(day), Some(counter)) => self.beside_counter(day, counter, doubled),
+            // Without a table of days the counter is another generation's, which does not say when it begins anew.
+            (None, Some(counter)) if has_day_table || self.users.is_empty() => {
+                judged(counter, OriginalTable::Counter.name())
+            }
+            (None, _) => self.without_day_row(has_day_table),
+        }
+    }
+
+    /// A row whose amount is unknown makes the day's unknown. Users and models only divide it.
+    fn refuse_unreadable(&self) -> Result<(), String> {
+        let divides = |table| matches!(table, OriginalTable::User | OriginalTable::Model);
+        let is_needed =
+            |row: &&&UnreadableRow| !divides(row.table) || self.days.is_empty() && self.counters.is_empty();
+        match self.unreadable.iter().find(is_needed) {
+            None => Ok(()),
+            Some(row) => Err(format!("row {} of {} cannot be read: {}", row.id, row.table.name(), row.why)),
+        }
+    }
+
+    fn of_day_rows(&self, doubled: Doubled) -> Result<Option<Judged>, String> {
+        let table = OriginalTable::Day.name();
+        let (first, all) = match self.days.as_slice() {
+            [] => return Ok(None),
+            [only] => return judged(only.figures, table).map(Some),
+            [first, ..] => (first.figures, sum(&self.days)?),
+        };
+        let ids: Vec<&str> = self.days.iter().map(|row| row.id.as_str()).collect();
+        let rows = format!("{} rows for the day ({})", ids.len(), ids.join(", "));
+        let evidence = self.evidence()?;
+        if evidence.is_some_and(|evidence| evidence.same_calls(&all)) {
+            return noted(
+                all,
+                table,
+                format!("{rows}: added, the rows of the users are as many calls as all of them"),
+            );
+        }
+        let one =
+            self.days.iter().find(|row| evidence.is_some_and(|evidence| evidence.same_calls(&row.figures)));
+        if let Some(one) = one {
+            let id = &one.id;
+            return noted(
+                one.figures,
+                table,
+                format!("{rows}: {id} alone, the rows of the users are as many calls as it"),
+            );
+        }
+        if self.days.iter().all(|row| row.figures == first) {
+            return noted(first, table, format!("{rows}: taken once, they are the same"));
+        }
+        let largest =
+            self.days.iter().map(|row| row.figures).max_by_key(|figures| figures.charge).unwrap_or(first);
+        decided(doubled, (all, largest), table, &rows).map(Some)
+    }
+
+    /// The original's sync added to the day's row and to the counter, and its totals added both.
+    fn beside_counter(
+        &self,
+        day: Judged,
+        counter: OriginalFigures,
+        doubled: Doubled,
+    ) -> Result<Judged, String> {
+        let both = day.total.plus(counter).ok_or(OUT_OF_RANGE)?;
+        let rows = "a live counter beside the day's row";
+        let evidence = self.evidence()?;
+        let is = |figures: &OriginalFigures| evidence.is_some_and(|evidence| evidence.same_calls(figures));
+        let noted_also = |total, basis, note: String| {
+            let mut notes = day.notes.clone();
+            notes.push(note);
+            Ok(Judged { total, basis, notes })
+        };
+        let (table, live) = (OriginalTable::Day.name(), OriginalTable::Counter.name());
+        if day.total == counter {
+            return noted_also(day.total, table, format!("{rows}: taken once, they are the same"));
+        }
+        for (figures, basis, words) in [
+            (counter, live, "the counter alone"),
+            (day.total, table, "the row alone"),
+            (both, "client_daily_usage and client_live_counters", "added"),
+        ] {
+            if is(&figures) {
+                return noted_also(
+                    figures,
+                    basis,
+                    format!("{rows}: {words}, the rows of the users are as many calls"),
+                );
+            }
+        }
+        if evidence.is_none() && covers(&counter, &day.total) {
+            let words = "the counter alone, which the sync wrote too and which is the larger";
+            return noted_also(counter, live, format!("{rows}: {words}"));
+        }
+        let largest = if counter.charge > day.total.charge { counter } else { day.total };
+        let decided = decided(doubled, (both, largest), "client_daily_usage and client_live_counters", rows)?;
+        noted_also(decided.total, decided.basis, decided.notes.join("; "))
+    }
+
+    fn without_day_row(&self, has_day_table: bool) -> Result<Judged, String> {
+        let (rows, table) = if self.users.is_empty() {
+            (&self.models, OriginalTable::Model)
+        } else {
+            (&self.users, OriginalTable::User)
+        };
+        let total = once_each(rows, &OriginalFigures::default())?;
+        let mut notes = total.notes;
+        if has_day_table {
+            notes.push(format!("no row in client_daily_usage: what {} says", table.name()));
+        }
+        Ok(Judged { total: total.sum, basis: table.name(), notes })
+    }
+
+    /// What the users' rows add up to, else the models'; `None` where that cannot tell one day's row from another.
+    fn evidence(&self) -> Result<Option<OriginalFigures>, String> {
+        for rows in [&self.users, &self.models] {
+            if !rows.is_empty() {
+                let distinct = keys(rows).len() == rows.len();
+                return Ok(if distinct { Some(sum(rows)?) } else { None });
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Rows by user or model, of which some may stand there twice.
+pub(super) struct OnceEach<'a> {
+    pub(super) by_key: Vec<(&'a str, OriginalFigures)>,
+    pub(super) sum: OriginalFigures,
+    pub(super) notes: Vec<String>,
+}
+
+/// One sum for each user or model. Where one has several rows, `total` tells whether they are parts or the same calls twice; else whether
+/// they are equal does.
+pub(super) fn once_each<'a>(
+    rows: &[&'a OriginalRow],
+    total: &OriginalFigures,
+) -> Result<OnceEach<'a>, String> {
+    let keys = keys(rows);
+    let of = |key: &str| {
+        rows.iter().filter(move |row| key_of(row) == key).map(|row| row.figures).collect::<Vec<_>>()
+    };
+    let groups: Vec<(&str, Vec<OriginalFigures>)> = keys.into_iter().map(|key| (key, of(key))).collect();
+    let added = |group: &[OriginalFigures]| OriginalFigures::sum(group.iter().copied()).ok_or(OUT_OF_RANGE);
+    let largest =
+        |group: &[OriginalFigures]| group.iter().copied().max_by_key(|row| row.charge).unwrap_or_default();
+    let all = OriginalFigures::sum(rows.iter().map(|row| row.figures)).ok_or(OUT_OF_RANGE)?;
+    let once = OriginalFigures::sum(groups.iter().map(|(_, group)| largest(group))).ok_or(OUT_OF_RANGE)?;
+    let several: Vec<&str> =
+        groups.iter().filter(|(_, group)| group.len() > 1).map(|(key, _)| *key).collect();
+    let equal =
+        |(_, group): &(&str, Vec<OriginalFigures>)| group.iter().all(|row| Some(row) == group.first());
+    let twice = !all.same_calls(total) && (once.same_calls(total) || groups.iter().all(equal));
+    let by_key: Result<Vec<_>, &str> = groups
+        .iter()
+        .map(|(key, group)| Ok((*key, if twice { largest(group) } else { added(group)? })))
+        .collect();
+    let words = if twice { "taken once" } else { "added" };
+    let notes = several.iter().map(|key| format!("several rows of {key}: {words}")).collect();
+    Ok(OnceEach { by_key: by_key?, sum: if twice { once } else { all }, notes })
+}
+
+fn keys<'a>(rows: &[&'a OriginalRow]) -> Vec<&'a str> {
+    let mut keys: Vec<&str> = rows.iter().map(|row| key_of(row)).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+fn key_of(row: &OriginalRow) -> &str {
+    row.user_id.as_deref().or(row.model.as_deref()).unwrap_or_default()
+}
+
+fn sum(rows: &[&OriginalRow]) -> Result<OriginalFigures, String> {
+    OriginalFigures::sum(rows.iter().map(|row| row.figures)).ok_or_else(|| OUT_OF_RANGE.to_owned())
+}
+
+fn covers(larger: &OriginalFigures, smaller: &OriginalFigures) -> bool {
+    larger.tokens() >= smaller.tokens()
+        && larger.requests >= smaller.requests
+        && larger.cost >= smaller.cost
+        && larger.charge >= smaller.charge
+}
+
+/// What the person decided, where nothing else tells.
+fn decided(
+    doubled: Doubled,
+    (all, largest): (OriginalFigures, OriginalFigures),
+    basis: &'static str,
+    rows: &str,
+) -> Result<Judged, String> {
+    let (total, words) = match doubled {
+        Doubled::Refuse => {
+            return Err(format!("{rows}, and nothing tells whether they are the same calls twice"));
+        }
+        Doubled::Sum => (all, "added, because --doubled sum says so"),
+        Doubled::Largest => (largest, "the largest alone, because --doubled largest says so"),
+    };
+    Ok(Judged { total, basis, notes: vec![format!("{rows}: {words}")] })
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it ends functions that can fail")]
+fn judged(total: OriginalFigures, basis: &'static str) -> Result<Judged, String> {
+    Ok(Judged { total, basis, notes: Vec::new() })
+}
+
+fn noted(total: OriginalFigures, basis: &'static str, note: String) -> Result<Option<Judged>, String> {
+    Ok(Some(Judged { total, basis, notes: vec![note] }))
+}
