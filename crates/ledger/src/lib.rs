@@ -49,7 +49,7 @@ pub use reads::awaiting::{AwaitingCall, Unsettled};
 pub use reads::due::OpenCall;
 pub use reads::entries::{EntryPlace, EntryRecord, NoPlace};
 pub use reads::imports::{IMPORT, Imported};
-pub use reads::organisations::{OrganisationRecord, UnusedUser};
+pub use reads::organisations::{OrganisationRecord, UnusedOrganisation, UnusedUser};
 pub use reads::polls::Reconciliation;
 pub use reads::prices::{ModelPrice, PriceList};
 pub use reads::usage::{Scope, Summary, Usage, UsageBy, UserRecord};
@@ -133,7 +133,8 @@ impl Ledger {
     /// # Errors
     /// [`WriteError`]: nothing was booked.
     pub async fn adjust(&self, adjust: Adjust) -> Result<Adjusted, WriteError> {
-        self.writer.write(adjust).await
+        let org_id = self.organisation().id.clone();
+        self.writer.write(writes::adjust::AdjustOf { org_id, adjust }).await
     }
 
     /// Takes out organisations and users to which nothing belongs; answers how many there were.
@@ -141,7 +142,8 @@ impl Ledger {
     /// # Errors
     /// [`WriteError`]: nothing was taken out.
     pub async fn remove_unused(&self, unused: RemoveUnused) -> Result<RemovedUnused, WriteError> {
-        self.writer.write(unused).await
+        let org_id = self.organisation().id.clone();
+        self.writer.write(writes::unused::RemoveUnusedOf { org_id, unused }).await
     }
 
     /// Notes how a call ended whose cost is not known yet.

@@ -23,8 +23,15 @@ pub struct OrganisationRecord {
     pub monthly_limit: Option<String>,
     /// Its zone.
     pub zone: String,
-    /// Calls, entries, daily rows and polls of it.
-    pub rows: i64,
+}
+
+/// An organisation to which nothing belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnusedOrganisation {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
 }
 
 /// A user to whom nothing belongs.
@@ -37,18 +44,13 @@ pub struct UnusedUser {
 }
 
 impl LedgerReader {
-    /// The organisations, the file's own first.
+    /// The organisations, the oldest first.
     ///
     /// # Errors
     /// [`ReadError`] where the file cannot be read.
     pub async fn organisations(&self) -> Result<Vec<OrganisationRecord>, ReadError> {
         let rows = sqlx::query!(
-            "SELECT id, name, openrouter_api_key, openrouter_key_hash, markup_rate, monthly_limit, timezone,
-                    (SELECT count(*) FROM calls WHERE org_id = client_organizations.id)
-                        + (SELECT count(*) FROM entries WHERE org_id = client_organizations.id)
-                        + (SELECT count(*) FROM daily_usage WHERE org_id = client_organizations.id)
-                        + (SELECT count(*) FROM reconciliations WHERE org_id = client_organizations.id)
-                        AS 'rows!: i64'
+            "SELECT id, name, openrouter_api_key, openrouter_key_hash, markup_rate, monthly_limit, timezone
              FROM client_organizations
              ORDER BY created_at, id"
         )
@@ -62,9 +64,28 @@ impl LedgerReader {
             markup: row.markup_rate,
             monthly_limit: row.monthly_limit,
             zone: row.timezone,
-            rows: row.rows,
         });
         Ok(records.collect())
+    }
+
+    /// Organisations without a call, an entry, a daily row or a poll.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the file cannot be read.
+    pub async fn unused_organisations(&self) -> Result<Vec<UnusedOrganisation>, ReadError> {
+        let unused = sqlx::query_as!(
+            UnusedOrganisation,
+            "SELECT id, name
+             FROM client_organizations
+             WHERE id NOT IN (SELECT org_id FROM calls)
+                 AND id NOT IN (SELECT org_id FROM entries)
+                 AND id NOT IN (SELECT org_id FROM daily_usage)
+                 AND id NOT IN (SELECT org_id FROM reconciliations)
+             ORDER BY created_at, id"
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(unused)
     }
 
     /// Users without a call, an entry or a daily row.

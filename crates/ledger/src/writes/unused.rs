@@ -24,29 +24,36 @@ pub struct RemovedUnused {
     pub users: u64,
 }
 
-impl Write for RemoveUnused {
+/// What is to be taken out of an organisation's file.
+pub(crate) struct RemoveUnusedOf {
+    pub(crate) org_id: OrgId,
+    pub(crate) unused: RemoveUnused,
+}
+
+impl Write for RemoveUnusedOf {
     type Answer = RemovedUnused;
 
     /// What has been used since it was looked at stays.
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<RemovedUnused, WriteError> {
-        let mut removed = RemovedUnused::default();
-        for id in &self.organisations {
+        let (own, mut removed) = (self.org_id.as_str(), RemovedUnused::default());
+        for id in &self.unused.organisations {
             let id = id.as_str();
             let done = sqlx::query!(
                 "DELETE FROM client_organizations
                  WHERE id = ?1
-                     AND id <> (SELECT id FROM client_organizations ORDER BY created_at, id LIMIT 1)
+                     AND id <> ?2
                      AND id NOT IN (SELECT org_id FROM calls)
                      AND id NOT IN (SELECT org_id FROM entries)
                      AND id NOT IN (SELECT org_id FROM daily_usage)
                      AND id NOT IN (SELECT org_id FROM reconciliations)",
                 id,
+                own,
             )
             .execute(&mut *connection)
             .await?;
             removed.organisations += done.rows_affected();
         }
-        for user_id in &self.users {
+        for user_id in &self.unused.users {
             let done = sqlx::query!(
                 "DELETE FROM users
                  WHERE user_id = ?1

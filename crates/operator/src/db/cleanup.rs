@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ledger::{LedgerReader, OrganisationFacts, OrganisationRecord, RemoveUnused, UnusedUser};
+use ledger::{LedgerReader, OrganisationFacts, RemoveUnused, UnusedOrganisation, UnusedUser};
 use metering::Clock;
 use serde::Serialize;
 
@@ -55,8 +55,7 @@ pub(super) async fn run(
     let (client, settings, database) = place.find()?;
     let own = id_in(&settings)?;
     let reader = open_to_read(&database).await?;
-    let organisations = reader.organisations().await?;
-    let unused = unused(&organisations, own.as_str(), reader.unused_users().await?);
+    let unused = unused(reader.unused_organisations().await?, own.as_str(), reader.unused_users().await?);
     reader.close().await;
     let told = |backup: Option<&Path>, removed: u64| Report {
         dry_run: how.dry_run,
@@ -86,13 +85,12 @@ pub(super) async fn run(
     console.say(&format!("{removed} rows were taken out"))
 }
 
-fn unused(organisations: &[OrganisationRecord], own: &str, users: Vec<UnusedUser>) -> Vec<Unused> {
-    // The first is the one that the ledger books for.
-    let others = organisations.iter().skip(1).filter(|other| other.rows == 0 && other.id.as_str() != own);
+fn unused(organisations: Vec<UnusedOrganisation>, own: &str, users: Vec<UnusedUser>) -> Vec<Unused> {
+    let others = organisations.into_iter().filter(|other| other.id != own);
     let organisations = others.map(|other| Unused {
         kind: "organisation",
-        id: other.id.as_str().to_owned(),
-        name: Some(other.name.clone()),
+        id: other.id,
+        name: Some(other.name),
         proof: OF_ORGANISATION,
     });
     let users = users.into_iter().map(|user| Unused {

@@ -151,7 +151,9 @@ impl Report {
 
 impl Finding {
     fn new(what: impl ToString, hint: &str) -> Self {
-        Self { what: what.to_string(), hint: hint.to_owned() }
+        // Some errors are a list.
+        let lines: Vec<String> = what.to_string().lines().map(|line| line.trim().to_owned()).collect();
+        Self { what: lines.join("; "), hint: hint.to_owned() }
     }
 
     /// An error that brings its hint along, or has none but its cause.
@@ -201,7 +203,10 @@ fn files(client: &Client, database: &Path) -> Vec<Finding> {
 
 /// The recorded organisation beside what `.env` says.
 fn organisation(recorded: &[OrganisationRecord], settings: Option<&Settings>) -> Vec<Finding> {
-    let Some(own) = recorded.first() else {
+    let id = settings.and_then(|settings| id_in(settings).ok());
+    // Whoever comes first stands for a file that is another's.
+    let own = recorded.iter().find(|recorded| Some(&recorded.id) == id.as_ref()).or(recorded.first());
+    let Some(own) = own else {
         return vec![Finding::new("no organisation is recorded", RECORD)];
     };
     let mut findings = Vec::new();
@@ -222,11 +227,9 @@ fn organisation(recorded: &[OrganisationRecord], settings: Option<&Settings>) ->
     if own.api_key_hash.is_some() && own.api_key_digest.is_some() && own.api_key_hash != own.api_key_digest {
         tell("the recorded hash of the key is not that of the recorded key".to_owned());
     }
-    let Some(settings) = settings else { return findings };
     // No clock is needed for what is recorded.
-    let (Ok(id), Ok(facts)) = (id_in(settings), facts_in(settings, jiff::Timestamp::UNIX_EPOCH)) else {
-        return findings;
-    };
+    let facts = settings.and_then(|settings| facts_in(settings, jiff::Timestamp::UNIX_EPOCH).ok());
+    let Some((id, facts)) = id.zip(facts) else { return findings };
     if id != own.id {
         let hint = format!("set OPENROUTER_EXTERNAL_USER in .env to {}, or name the right database", own.id);
         findings.push(Finding::new(

@@ -394,6 +394,22 @@ async fn of_several_organisations_the_right_one_is_taken() {
     client.assert_sound().await;
 }
 
+/// A row of somebody else's in the file, older than the client's own, takes nothing.
+#[tokio::test]
+async fn the_organisation_of_env_is_booked_for() {
+    let client = Client::with_database().await;
+    let path = client.path("data/mai-usage.db");
+    let connect = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
+    let mut connection = sqlx::ConnectOptions::connect(&connect).await.unwrap();
+    let sql =
+        "INSERT INTO client_organizations (id, name, created_at, updated_at) VALUES ('older', 'Older', 1, 1)";
+    execute(&mut connection, sql).await;
+    finish(connection).await;
+    file_of(&client, &Day { days: &[("o:2025-07-28", 10, 1, 0.1, 0.13)], ..Day::default() }).await;
+    client.import(&[]).await.1.unwrap();
+    assert_eq!(client.usage(Date::MIN, Date::MAX, UsageBy::Nothing).await[0].requests, 1);
+}
+
 #[tokio::test]
 async fn people_are_known_by_their_accounts() {
     let client = Client::with_database().await;
