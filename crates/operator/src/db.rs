@@ -7,14 +7,18 @@ mod validate;
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use ledger::{LedgerReader, Schema};
 use metering::Clock;
 use settings::Settings;
 
 use crate::clients::{ChosenClients, Client};
-use crate::{Console, OperatorError};
+use crate::{Console, OperatorError, private_file};
 
 pub use import::{Doubled, ImportArgs};
+
+/// Where copies go, in the client's folder.
+const BACKUPS: &str = "backups";
 
 /// What `mai-usage db` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -174,6 +178,21 @@ async fn open_to_read(database: &Path) -> Result<LedgerReader, OperatorError> {
         return Err(DbError::Older { path, version, newest }.into());
     }
     Ok(LedgerReader::open(database).await?)
+}
+
+/// Copies the database into the client's folder, as it is before something is done to it, and tells where.
+async fn copy_before(
+    what: &str,
+    folder: &Path,
+    (reader, now): (&LedgerReader, Timestamp),
+    console: &mut Console,
+) -> Result<PathBuf, OperatorError> {
+    let backups = folder.join(BACKUPS);
+    private_file::make_folder(&backups)?;
+    let copy = backups.join(format!("before-{what}-{}.db", now.strftime("%Y%m%dT%H%M%SZ")));
+    reader.copy_to(&copy).await?;
+    console.note(&format!("a copy of the database as it was: {}", copy.display()));
+    Ok(copy)
 }
 
 fn refuse_missing(database: &Path) -> Result<(), DbError> {

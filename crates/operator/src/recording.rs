@@ -6,7 +6,7 @@ use std::path::Path;
 use ledger::{Ledger, LedgerOptions, MonthlyLimit, OrganisationFacts, Stopped};
 use metering::{BillingZone, OrgId};
 use openrouter::hash_of_key;
-use secrecy::ExposeSecret as _;
+use secrecy::ExposeSecret;
 use settings::{Settings, SpendingLimit};
 use tokio::sync::oneshot::Receiver;
 use tokio_util::task::TaskTracker;
@@ -98,7 +98,7 @@ pub(crate) fn monthly_limit(limit: &SpendingLimit) -> MonthlyLimit {
 /// True where writing would only change the instant of the last change.
 fn is_recorded(ledger: &Ledger, facts: &OrganisationFacts) -> bool {
     let recorded = ledger.organisation();
-    let key = recorded.api_key.as_ref().map(|key| key.expose_secret());
+    let key = recorded.api_key.as_ref().map(ExposeSecret::expose_secret);
     let limit = match &facts.monthly_limit {
         None => recorded.monthly_limit.as_ref(),
         Some(MonthlyLimit::Usd(limit)) => Some(limit),

@@ -211,10 +211,9 @@ fn read_row(table: OriginalTable, cells: &[Cell; CELLS]) -> Result<OriginalRow, 
         day,
         why: format!("{what} is {}", cell.shown()),
     };
-    let read = |what: &'static str, cell: usize| (what, &cells[cell]);
-    let count = |(what, cell): (&str, &Cell)| cell.count().ok_or_else(|| unreadable(what, cell));
-    let amount = |(what, cell): (&str, &Cell)| cell.amount().ok_or_else(|| unreadable(what, cell));
-    let tokens = count(read("the number of tokens", TOKENS))?;
+    let count = |what: &str, cell: &Cell| cell.count().ok_or_else(|| unreadable(what, cell));
+    let amount = |what: &str, cell: &Cell| cell.amount().ok_or_else(|| unreadable(what, cell));
+    let tokens = count("the number of tokens", &cells[TOKENS])?;
     // Input and output are believed where they are the whole.
     let split =
         cells[INPUT].count().zip(cells[OUTPUT].count()).filter(|(input, output)| input + output == tokens);
@@ -222,9 +221,9 @@ fn read_row(table: OriginalTable, cells: &[Cell; CELLS]) -> Result<OriginalRow, 
     let figures = OriginalFigures {
         prompt_tokens,
         completion_tokens,
-        requests: count(read("the number of calls", REQUESTS))?,
-        cost: amount(read("the cost", COST))?,
-        charge: amount(read("the charge", CHARGE))?,
+        requests: count("the number of calls", &cells[REQUESTS])?,
+        cost: amount("the cost", &cells[COST])?,
+        charge: amount("the charge", &cells[CHARGE])?,
     };
     let Some(day) = day else { return Err(unreadable("the day", &cells[DAY])) };
     let name = |names: &[&str], what: &str, cell: &Cell| match names {

@@ -3,19 +3,16 @@
 //! A ledger holds no test data that could be told from real data: a call that was made was billed. What can be proved is that nothing
 //! belongs to a row. Such rows come from statements typed by hand or by the original's scripts.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use ledger::{LedgerReader, OrganisationFacts, RemoveUnused, UnusedOrganisation, UnusedUser};
-use metering::Clock;
+use ledger::{Ledger, OrganisationFacts, RemoveUnused, UnusedOrganisation, UnusedUser};
+use metering::{Clock, OrgId};
 use serde::Serialize;
 
-use super::{PlaceArgs, open_to_read};
+use super::{PlaceArgs, copy_before, open_to_read};
 use crate::keys::pretty;
 use crate::recording::{OpenLedger, id_in};
 use crate::{Console, OperatorError, private_file};
-
-/// Where copies go, in the client's folder.
-const BACKUPS: &str = "backups";
 
 pub(super) struct How {
     pub(super) json: bool,
@@ -74,14 +71,16 @@ pub(super) async fn run(
     let now = clock.now();
     let facts = OrganisationFacts { id: Some(own), ..OrganisationFacts::none(now) };
     let open = OpenLedger::open(&database, facts).await?;
-    let path = backup_path(&client.folder, now);
-    let done = remove(&open, &path, &unused).await;
+    let done = async {
+        let copy = copy_before("cleanup", &client.folder, (open.ledger.reader(), now), console).await?;
+        Ok::<_, OperatorError>((copy, remove(&open.ledger, &unused).await?))
+    };
+    let done = done.await;
     open.close().await;
-    let removed = done?;
+    let (path, removed) = done?;
     if how.json {
         return console.say(&pretty(&told(Some(&path), removed)));
     }
-    console.note(&format!("backup: {}", path.display()));
     console.say(&format!("{removed} rows were taken out"))
 }
 
@@ -113,21 +112,12 @@ fn list(unused: &[Unused], dry_run: bool, console: &mut Console) -> Result<(), O
     })
 }
 
-/// Copies the database, then takes out what is still unused.
-async fn remove(open: &OpenLedger, backup: &Path, unused: &[Unused]) -> Result<u64, OperatorError> {
-    let reader: &LedgerReader = open.ledger.reader();
-    if let Some(folder) = backup.parent() {
-        private_file::make_folder(folder)?;
-    }
-    reader.copy_to(backup).await?;
-    let ids = |kind: &str| {
-        unused.iter().filter(move |row| row.kind == kind).map(|row| row.id.clone()).collect::<Vec<_>>()
+/// Takes out what is still unused.
+async fn remove(ledger: &Ledger, unused: &[Unused]) -> Result<u64, OperatorError> {
+    let ids = |kind: &str| -> Vec<String> {
+        unused.iter().filter(|row| row.kind == kind).map(|row| row.id.clone()).collect()
     };
-    let organisations = ids("organisation").into_iter().map(metering::OrgId::new).collect();
-    let removed = open.ledger.remove_unused(RemoveUnused { organisations, users: ids("user") }).await?;
+    let organisations = ids("organisation").into_iter().map(OrgId::new).collect();
+    let removed = ledger.remove_unused(RemoveUnused { organisations, users: ids("user") }).await?;
     Ok(removed.organisations + removed.users)
-}
-
-fn backup_path(folder: &Path, now: jiff::Timestamp) -> PathBuf {
-    folder.join(BACKUPS).join(format!("before-cleanup-{}.db", now.strftime("%Y%m%dT%H%M%SZ")))
 }

@@ -15,7 +15,7 @@ use ledger::{
 };
 use metering::{BillingZone, Clock, Cost, ExternalUser, Markup, OrgId, Tokens, UserId};
 
-use super::{DbError, PlaceArgs, open_to_read, refuse_missing};
+use super::{DbError, PlaceArgs, copy_before, open_to_read, refuse_missing};
 use crate::recording::{OpenLedger, id_in};
 use crate::{Console, OperatorError, private_file};
 use plan::{Facts, PlannedDay, SAMPLE, State, Wanted};
@@ -104,6 +104,7 @@ async fn import(
     let total = total.filter(|total| fits(total, &facts)).ok_or(DbError::OutOfRange)?;
     let question = format!("Book {} days, charge {} USD? Entries are for ever.", new.len(), total.charge);
     if !new.is_empty() && console.agrees(&question, args.yes)? {
+        copy_before("import", &args.place.folder, (reader, clock.now()), console).await?;
         report.booked_entries = book(open, &new, &facts, (console, clock)).await?;
     }
     if json {
@@ -183,11 +184,11 @@ async fn book(
         .iter()
         .map(|entry| (entry.reference.as_str(), (entry.cost_pico_usd, entry.charge_pico_usd)))
         .collect();
-    let wanted = days.iter().flat_map(|day| day.references());
+    let mut wanted = days.iter().flat_map(|day| day.references());
     let is_held = |(reference, figures): (String, OriginalFigures)| {
         held.get(reference.as_str()) == Some(&(figures.cost.pico(), figures.charge.pico()))
     };
-    if wanted.map(is_held).all(|is_held| is_held) { Ok(entries) } else { Err(DbError::NotAsBooked.into()) }
+    if wanted.all(is_held) { Ok(entries) } else { Err(DbError::NotAsBooked.into()) }
 }
 
 fn adjustments<'a>(day: &'a PlannedDay, facts: &'a Facts) -> impl Iterator<Item = Adjustment> + 'a {

@@ -89,7 +89,7 @@ async fn validate(client: Client, database: Option<&Path>) -> Report {
         Err(error) => {
             report
                 .findings
-                .push(Finding::new(error, "correct .env; docs/configuration.md tells every setting"));
+                .push(Finding::new(&error, "correct .env; docs/configuration.md tells every setting"));
             None
         }
     };
@@ -124,11 +124,11 @@ impl Report {
                 self.charge_usd = Some(verified.charge.to_string());
                 self.findings.extend(verified.findings.iter().map(|finding| Finding::new(finding, RESTORE)));
             }
-            Err(error) => self.findings.push(Finding::new(error, RESTORE)),
+            Err(error) => self.findings.push(Finding::new(&error, RESTORE)),
         }
         match reader.organisations().await {
             Ok(recorded) => self.findings.extend(organisation(&recorded, settings)),
-            Err(error) => self.findings.push(Finding::new(error, RESTORE)),
+            Err(error) => self.findings.push(Finding::new(&error, RESTORE)),
         }
     }
 
@@ -150,7 +150,7 @@ impl Report {
 }
 
 impl Finding {
-    fn new(what: impl ToString, hint: &str) -> Self {
+    fn new(what: &(impl ToString + ?Sized), hint: &str) -> Self {
         // Some errors are a list.
         let lines: Vec<String> = what.to_string().lines().map(|line| line.trim().to_owned()).collect();
         Self { what: lines.join("; "), hint: hint.to_owned() }
@@ -172,7 +172,7 @@ impl Finding {
         }
         let is_damage =
             matches!(error, OperatorError::Ledger(OpenError::Database { .. }) | OperatorError::Read(_));
-        Self::new(text, if is_damage { RESTORE } else { "docs/operations.md tells how it should be" })
+        Self::new(&text, if is_damage { RESTORE } else { "docs/operations.md tells how it should be" })
     }
 }
 
@@ -191,11 +191,11 @@ fn files(client: &Client, database: &Path) -> Vec<Finding> {
         let (mode, shown) = (file.mode() & 0o777, path.display());
         if mode & 0o077 != 0 {
             let hint = format!("chmod 600 {shown}");
-            findings.push(Finding::new(format!("{shown} may be read by others (mode {mode:o})"), &hint));
+            findings.push(Finding::new(&format!("{shown} may be read by others (mode {mode:o})"), &hint));
         }
         if let Some(owner) = owner.filter(|owner| *owner != file.uid()) {
             let what = format!("{shown} belongs to the user {}, and the sidecar is {owner}", file.uid());
-            findings.push(Finding::new(what, &format!("chown {owner} {shown}")));
+            findings.push(Finding::new(&what, &format!("chown {owner} {shown}")));
         }
     }
     findings
@@ -210,7 +210,7 @@ fn organisation(recorded: &[OrganisationRecord], settings: Option<&Settings>) ->
         return vec![Finding::new("no organisation is recorded", RECORD)];
     };
     let mut findings = Vec::new();
-    let mut tell = |what: String| findings.push(Finding::new(what, RECORD));
+    let mut tell = |what: String| findings.push(Finding::new(&what, RECORD));
     if Markup::parse(&own.markup).is_err() {
         tell(format!("the recorded markup {:?} is none", own.markup));
     }
@@ -233,7 +233,7 @@ fn organisation(recorded: &[OrganisationRecord], settings: Option<&Settings>) ->
     if id != own.id {
         let hint = format!("set OPENROUTER_EXTERNAL_USER in .env to {}, or name the right database", own.id);
         findings.push(Finding::new(
-            format!("it belongs to the organisation {}, and .env says {id}", own.id),
+            &format!("it belongs to the organisation {}, and .env says {id}", own.id),
             &hint,
         ));
         return findings;
@@ -241,7 +241,7 @@ fn organisation(recorded: &[OrganisationRecord], settings: Option<&Settings>) ->
     let mut differs = |what: &str, given: &str, recorded: &str| {
         if given != recorded {
             findings.push(Finding::new(
-                format!("{what} is {given:?} in .env and recorded as {recorded:?}"),
+                &format!("{what} is {given:?} in .env and recorded as {recorded:?}"),
                 RECORD,
             ));
         }

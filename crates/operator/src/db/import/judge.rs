@@ -38,6 +38,16 @@ pub(super) struct Judged {
 
 const OUT_OF_RANGE: &str = "the sum of its rows is out of range";
 
+impl Judged {
+    const fn of(total: OriginalFigures, basis: &'static str) -> Self {
+        Self { total, basis, notes: Vec::new() }
+    }
+
+    fn noted(total: OriginalFigures, basis: &'static str, note: String) -> Self {
+        Self { total, basis, notes: vec![note] }
+    }
+}
+
 impl<'a> DayRows<'a> {
     pub(super) fn add(&mut self, row: &'a OriginalRow) {
         match row.table {
@@ -53,17 +63,17 @@ impl<'a> DayRows<'a> {
     pub(super) fn judge(&self, doubled: Doubled, has_day_table: bool) -> Result<Judged, String> {
         self.refuse_unreadable()?;
         if !self.both.is_empty() {
-            return judged(sum(&self.both)?, OriginalTable::UserAndModel.name());
+            return Ok(Judged::of(sum(&self.both)?, OriginalTable::UserAndModel.name()));
         }
         let day = self.of_day_rows(doubled)?;
         let counter = sum(&self.counters)?;
         let counter = (counter != OriginalFigures::default()).then_some(counter);
         match (day, counter) {
             (Some(day), None) => Ok(day),
-            (Some(day), Some(counter)) => self.beside_counter(day, counter, doubled),
+            (Some(day), Some(counter)) => self.beside_counter(&day, counter, doubled),
             // Without a table of days the counter is another generation's, which does not say when it begins anew.
             (None, Some(counter)) if has_day_table || self.users.is_empty() => {
-                judged(counter, OriginalTable::Counter.name())
+                Ok(Judged::of(counter, OriginalTable::Counter.name()))
             }
             (None, _) => self.without_day_row(has_day_table),
         }
@@ -84,41 +94,37 @@ impl<'a> DayRows<'a> {
         let table = OriginalTable::Day.name();
         let (first, all) = match self.days.as_slice() {
             [] => return Ok(None),
-            [only] => return judged(only.figures, table).map(Some),
+            [only] => return Ok(Some(Judged::of(only.figures, table))),
             [first, ..] => (first.figures, sum(&self.days)?),
         };
         let ids: Vec<&str> = self.days.iter().map(|row| row.id.as_str()).collect();
         let rows = format!("{} rows for the day ({})", ids.len(), ids.join(", "));
         let evidence = self.evidence()?;
-        if evidence.is_some_and(|evidence| evidence.same_calls(&all)) {
-            return noted(
-                all,
-                table,
-                format!("{rows}: added, the rows of the users are as many calls as all of them"),
-            );
-        }
-        let one =
-            self.days.iter().find(|row| evidence.is_some_and(|evidence| evidence.same_calls(&row.figures)));
-        if let Some(one) = one {
-            let id = &one.id;
-            return noted(
-                one.figures,
-                table,
-                format!("{rows}: {id} alone, the rows of the users are as many calls as it"),
-            );
-        }
-        if self.days.iter().all(|row| row.figures == first) {
-            return noted(first, table, format!("{rows}: taken once, they are the same"));
-        }
-        let largest =
-            self.days.iter().map(|row| row.figures).max_by_key(|figures| figures.charge).unwrap_or(first);
-        decided(doubled, (all, largest), table, &rows).map(Some)
+        let is = |figures: &OriginalFigures| evidence.is_some_and(|evidence| evidence.same_calls(figures));
+        let one = self.days.iter().find(|row| is(&row.figures));
+        let (total, words) = match one {
+            _ if is(&all) => {
+                (all, "added, the rows of the users are as many calls as all of them".to_owned())
+            }
+            Some(one) => {
+                (one.figures, format!("{} alone, the rows of the users are as many calls as it", one.id))
+            }
+            None if self.days.iter().all(|row| row.figures == first) => {
+                (first, "taken once, they are the same".to_owned())
+            }
+            None => {
+                let figures = self.days.iter().map(|row| row.figures);
+                let largest = figures.max_by_key(|figures| figures.charge).unwrap_or(first);
+                return decided(doubled, (all, largest), table, &rows).map(Some);
+            }
+        };
+        Ok(Some(Judged::noted(total, table, format!("{rows}: {words}"))))
     }
 
     /// The original's sync added to the day's row and to the counter, and its totals added both.
     fn beside_counter(
         &self,
-        day: Judged,
+        day: &Judged,
         counter: OriginalFigures,
         doubled: Doubled,
     ) -> Result<Judged, String> {
@@ -257,13 +263,4 @@ fn decided(
         Doubled::Largest => (largest, "the largest alone, because --doubled largest says so"),
     };
     Ok(Judged { total, basis, notes: vec![format!("{rows}: {words}")] })
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "it ends functions that can fail")]
-fn judged(total: OriginalFigures, basis: &'static str) -> Result<Judged, String> {
-    Ok(Judged { total, basis, notes: Vec::new() })
-}
-
-fn noted(total: OriginalFigures, basis: &'static str, note: String) -> Result<Option<Judged>, String> {
-    Ok(Some(Judged { total, basis, notes: vec![note] }))
 }

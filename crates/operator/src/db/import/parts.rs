@@ -56,6 +56,10 @@ pub(super) fn divide(
     let users = once_each(&rows.users, &total)?;
     let models = once_each(&rows.models, &total)?;
     let mut notes = [users.notes, models.notes].concat();
+    let nobodies = users.by_key.iter().filter(|(user, _)| NOBODY.contains(user));
+    notes.extend(nobodies.map(|(user, figures)| {
+        format!("to {UNATTRIBUTED}: charge {} USD of {user}, which is nobody", figures.charge)
+    }));
     let (mut parts, whole) = match (users.by_key.as_slice(), models.by_key.as_slice()) {
         // All calls were of one model: so were everybody's.
         (users, [(model, figures)]) if figures.same_calls(&total) => {
@@ -117,9 +121,9 @@ fn settle_rest(
     rest: OriginalFigures,
     (user, model): (&str, &str),
     rows: usize,
-) -> Option<Option<String>> {
+) -> Option<Vec<String>> {
     if rest == OriginalFigures::default() {
-        return Some(None);
+        return Some(Vec::new());
     }
     let crumb =
         |amount: PicoUsd| usize::try_from(amount.pico().unsigned_abs()).is_ok_and(|pico| pico <= rows);
@@ -127,7 +131,7 @@ fn settle_rest(
     let largest = parts.iter().max_by_key(|(_, figures)| figures.charge).map(|(key, _)| key.clone());
     if let Some((user, model)) = largest.filter(|_| only_crumbs) {
         add(parts, (&user, &model), rest)?;
-        return Some(Some(format!("rounding: {} pico-dollars of the charge to {user}", rest.charge.pico())));
+        return Some(vec![format!("rounding: {} pico-dollars of the charge to {user}", rest.charge.pico())]);
     }
     // A ledger has no tokens below zero.
     let told_more = rest.prompt_tokens < 0;
@@ -144,7 +148,7 @@ fn settle_rest(
             "; the rows of the parts tell of more tokens than the whole, which stay as the parts tell them",
         );
     }
-    Some(Some(note))
+    Some(vec![note])
 }
 
 fn add(parts: &mut Parts, (user, model): (&str, &str), figures: OriginalFigures) -> Option<()> {

@@ -32,6 +32,7 @@ pub(super) struct Report {
 
 /// One day.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "they are the names in the JSON")]
 struct Day {
     day: String,
     organisation: String,

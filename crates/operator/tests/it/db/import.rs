@@ -63,7 +63,7 @@ async fn check(schema: Schema, places: i32) {
     let dry: Value = serde_json::from_str(&dry.out).unwrap();
     assert!(client.usage(Date::MIN, Date::MAX, UsageBy::Day).await.is_empty(), "{schema:?}");
     let (said, done) = client.import(&[]).await;
-    done.unwrap_or_else(|error| panic!("{schema:?}: {error}\n{}", said.out));
+    assert!(done.is_ok(), "{schema:?}: {done:?}\n{}", said.out);
 
     let days = client.usage(Date::MIN, Date::MAX, UsageBy::Day).await;
     let booked: BTreeMap<String, (i64, i64, i64, i64)> = days
@@ -81,9 +81,12 @@ async fn check(schema: Schema, places: i32) {
     for ((day, user), used) in &truth.users {
         let (tokens, requests, cost, charged) = of_users[&(day.clone(), user.clone())];
         assert_eq!((tokens, requests), (used.tokens, used.requests), "{schema:?} {day} {user}");
-        let (costs, charges) = (cost - pico(used.raw), charged - charge(schema, used));
+        let (cost_crumbs, charge_crumbs) = (cost - pico(used.raw), charged - charge(schema, used));
         let most = if places < 11 { 0 } else { crumbs };
-        assert!(costs.abs() <= most && charges.abs() <= most, "{schema:?} {day} {user}: {costs} {charges}");
+        assert!(
+            cost_crumbs.abs() <= most && charge_crumbs.abs() <= most,
+            "{schema:?} {day} {user}: {cost_crumbs} {charge_crumbs}"
+        );
     }
     assert_eq!(of_users.len(), truth.users.len(), "{schema:?}: nothing is unattributed");
     client.assert_sound().await;
@@ -474,4 +477,35 @@ async fn an_import_is_no_difference_to_the_keys_counter() {
     let adjusted = open.0.adjust(Adjust { adjustments: Vec::new(), booked_at: clock().now() }).await.unwrap();
     assert_eq!(adjusted.booked, 0);
     close(open).await;
+}
+
+/// The report in the document is what the program says.
+#[tokio::test]
+async fn the_document_shows_a_true_report() {
+    let client = Client::with_database().await;
+    let mut connection = create(&client.path("webui.db"), Schema::G1).await;
+    execute(
+        &mut connection,
+        &format!(
+            "INSERT INTO client_daily_usage VALUES
+                 ('{ORG}_2025-07-26', '{ORG}', '2025-07-26', 5300, 4, 0.0212, 0.02756, 'x', 1, 0, 0),
+                 ('{ORG}_2025-07-27', '{ORG}', '2025-07-27', 1751, 5, 0.00154, 0.002002, 'x', 1, 0, 0),
+                 ('{ORG}:2025-07-27', '{ORG}', '2025-07-27', 900, 1, 0.003, 0.0039, 'x', 1, 0, 0),
+                 ('{ORG}:2025-07-28', '{ORG}', '2025-07-28', 4100, 3, 0.0164, 0.02132, 'x', 1, 0, 0),
+                 ('{ORG}_2025-07-28', '{ORG}', '2025-07-28', 800, 1, 0.004, 0.0052, 'x', 1, 0, 0);
+             INSERT INTO client_user_daily_usage VALUES
+                 ('a', '{ORG}', '{}', 'x', '2025-07-26', 3300, 2, 0.0132, 0.01716, 0, 0),
+                 ('b', '{ORG}', 'background_sync', 'x', '2025-07-26', 2000, 2, 0.008, 0.0104, 0, 0),
+                 ('c', '{ORG}', '{}', 'x', '2025-07-27', 2651, 6, 0.00454, 0.005902, 0, 0);
+             INSERT INTO client_model_daily_usage VALUES
+                 ('d', '{ORG}', '{}', '2025-07-26', 3300, 2, 0.0132, 0.01716, 'x', 0, 0),
+                 ('e', '{ORG}', '{}', '2025-07-27', 2651, 6, 0.00454, 0.005902, 'x', 0, 0);",
+            USERS[1], USERS[2], MODELS[0], MODELS[1]
+        ),
+    )
+    .await;
+    finish(connection).await;
+    let (said, _) = client.import(&["--dry-run"]).await;
+    let document = std::fs::read_to_string("../../docs/operations.md").unwrap();
+    assert!(document.contains(&format!("```text\n{}```\n", said.out)), "{}", said.out);
 }

@@ -188,7 +188,7 @@ pub(crate) fn chats(days: u64, places: i32, dice: &mut Dice) -> Truth {
             let digits: f64 = dice.below(100_000_000).to_string().parse().unwrap();
             let raw = digits / 10_f64.powi(places);
             let (input, output) = (dice.below(4_000), dice.below(900));
-            let used = Used {
+            let chat = Used {
                 tokens: i64::try_from(input + output).unwrap(),
                 output: i64::try_from(output).unwrap(),
                 requests: 1,
@@ -196,10 +196,10 @@ pub(crate) fn chats(days: u64, places: i32, dice: &mut Dice) -> Truth {
                 markup: raw * 1.3,
             };
             let (day, user, model) = (day.to_string(), user.to_owned(), model.to_owned());
-            truth.days.entry(day.clone()).or_default().add(&used);
-            truth.users.entry((day.clone(), user.clone())).or_default().add(&used);
-            truth.models.entry((day.clone(), model.clone())).or_default().add(&used);
-            truth.both.entry((day, user, model)).or_default().add(&used);
+            truth.days.entry(day.clone()).or_default().add(&chat);
+            truth.users.entry((day.clone(), user.clone())).or_default().add(&chat);
+            truth.models.entry((day.clone(), model.clone())).or_default().add(&chat);
+            truth.both.entry((day, user, model)).or_default().add(&chat);
         }
     }
     truth

@@ -11,7 +11,7 @@ use super::{Client, close};
 impl Client {
     async fn findings(&self) -> String {
         let (said, done) = self.db_of(crate::person::Person::absent(), &["validate"]).await;
-        let error = done.expect_err("something should be wrong");
+        let error = done.unwrap_err();
         assert!(matches!(error, OperatorError::Db(DbError::Unsound { .. })), "{error}");
         assert!(said.out.lines().skip(1).all(|line| line.contains("; hint: ")), "{}", said.out);
         said.out
