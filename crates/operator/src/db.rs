@@ -102,6 +102,16 @@ pub enum DbError {
         /// This program's.
         newest: i64,
     },
+    /// It is another client's.
+    #[error(
+        "the database belongs to {recorded}, and .env says {given}; hint: name the right --folder or --database"
+    )]
+    OtherOrganisation {
+        /// Whose it is.
+        recorded: String,
+        /// Who was meant.
+        given: String,
+    },
     /// Something is wrong; it was told on standard output.
     #[error("{findings} things are wrong, see above")]
     Unsound {
@@ -189,7 +199,15 @@ async fn copy_before(
 ) -> Result<PathBuf, OperatorError> {
     let backups = folder.join(BACKUPS);
     private_file::make_folder(&backups)?;
-    let copy = backups.join(format!("before-{what}-{}.db", now.strftime("%Y%m%dT%H%M%SZ")));
+    let name = format!("before-{what}-{}", now.strftime("%Y%m%dT%H%M%SZ"));
+    // There may be more than one in a second.
+    let mut copy = backups.join(format!("{name}.db"));
+    for number in 2_u32.. {
+        if !copy.exists() {
+            break;
+        }
+        copy = backups.join(format!("{name}-{number}.db"));
+    }
     reader.copy_to(&copy).await?;
     console.note(&format!("a copy of the database as it was: {}", copy.display()));
     Ok(copy)

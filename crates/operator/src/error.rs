@@ -138,7 +138,9 @@ impl OperatorError {
             | Self::File(FileError::Mode { .. } | FileError::NotText { .. } | FileError::TooLong { .. })
             | Self::EnvFile { .. }
             | Self::Settings(_)
-            | Self::Db(DbError::NoDatabase { .. } | DbError::Older { .. })
+            | Self::Db(
+                DbError::NoDatabase { .. } | DbError::Older { .. } | DbError::OtherOrganisation { .. },
+            )
             | Self::Setup(SetupError::ManagementKeyInEnv) => Failure::Configuration,
             Self::File(FileError::Busy { .. }) => Failure::Busy,
             _ => Failure::Other,

@@ -115,12 +115,16 @@ async fn import(
 
 async fn facts(reader: &LedgerReader, org_id: OrgId, source: OriginalRows) -> Result<Facts, OperatorError> {
     let recorded = reader.organisations().await?;
-    let own = recorded.iter().find(|recorded| recorded.id == org_id).or(recorded.first());
-    let zone = own.and_then(|own| BillingZone::named(&own.zone).ok());
-    let zone =
-        zone.ok_or(OperatorError::Value { flag: "BILLING_TIMEZONE", rule: "must be an IANA time zone" })?;
+    let own = recorded.iter().find(|recorded| recorded.id == org_id);
+    let Some(own) = own else {
+        let recorded = recorded.first().map_or_else(|| "nobody".to_owned(), |other| other.id.to_string());
+        return Err(DbError::OtherOrganisation { recorded, given: org_id.to_string() }.into());
+    };
+    let zone = BillingZone::named(&own.zone)
+        .map_err(|_| OperatorError::Value { flag: "BILLING_TIMEZONE", rule: "must be an IANA time zone" })?;
+    let named = reader.users().await?.into_iter().filter(|user| user.name.is_some()).map(|user| user.user_id);
     let (imported, first_call_at) = (reader.imported().await?, reader.first_call_at().await?);
-    Ok(Facts { source, org_id, zone, imported, first_call_at })
+    Ok(Facts { source, org_id, zone, imported, first_call_at, named: named.collect() })
 }
 
 /// The organisations whose usage is taken. The first generation had one and did not name it, so that its rows are this client's where no
@@ -224,7 +228,9 @@ fn tokens(figures: &OriginalFigures) -> Tokens {
 
 fn asker(user: &str, facts: &Facts) -> Asker {
     let user_id = UserId::new(user);
+    // What the ledger knows is newer than the file.
     let account = facts.source.accounts.iter().find(|account| account.user_id == user);
+    let account = account.filter(|_| !facts.named.contains(user));
     Asker {
         external_user: ExternalUser::of(&facts.org_id, &user_id),
         user_id,

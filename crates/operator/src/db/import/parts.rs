@@ -161,3 +161,65 @@ fn add(parts: &mut Parts, (user, model): (&str, &str), figures: OriginalFigures)
 fn within(part: &OriginalFigures, whole: &OriginalFigures) -> bool {
     part.tokens() <= whole.tokens() && part.requests <= whole.requests
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+    use ledger::OriginalTable;
+    use proptest::prelude::*;
+
+    use super::super::judge::Doubled;
+    use super::*;
+
+    fn row(table: OriginalTable, key: u8, figures: OriginalFigures) -> OriginalRow {
+        let key = format!("key-{key}");
+        OriginalRow {
+            table,
+            id: key.clone(),
+            org_id: "org".to_owned(),
+            day: date(2025, 7, 28),
+            user_id: matches!(table, OriginalTable::User | OriginalTable::UserAndModel).then(|| key.clone()),
+            model: matches!(table, OriginalTable::Model | OriginalTable::UserAndModel).then_some(key),
+            figures,
+            updated_at: None,
+        }
+    }
+
+    fn rows() -> impl Strategy<Value = Vec<OriginalRow>> {
+        let table = prop::sample::select(&OriginalTable::ALL[..4]);
+        let figures =
+            (0..4_i64, 0..3_i64, 0..5_i64, 0..5_i64).prop_map(|(tokens, requests, cost, charge)| {
+                let (cost, charge) = (PicoUsd::new(cost), PicoUsd::new(charge));
+                OriginalFigures { prompt_tokens: tokens, completion_tokens: 0, requests, cost, charge }
+            });
+        prop::collection::vec(
+            (table, 0..3_u8, figures).prop_map(|(table, key, figures)| row(table, key, figures)),
+            0..8,
+        )
+    }
+
+    proptest! {
+        /// Whatever the tables say, the parts are the whole.
+        #[test]
+        fn parts_add_up_to_the_total(rows in rows(), has_day_table: bool) {
+            let mut day = DayRows::default();
+            rows.iter().for_each(|row| day.add(row));
+            for doubled in [Doubled::Refuse, Doubled::Sum, Doubled::Largest] {
+                let Ok(judged) = day.judge(doubled, has_day_table) else {
+                    prop_assert_eq!(doubled, Doubled::Refuse);
+                    continue;
+                };
+                let (parts, _) = divide(&day, judged.total, &People::default()).unwrap();
+                let sum = OriginalFigures::sum(parts.values().copied()).unwrap();
+                prop_assert_eq!((sum.cost, sum.charge), (judged.total.cost, judged.total.charge));
+                prop_assert_eq!(sum.requests, judged.total.requests);
+                prop_assert!(sum.tokens() >= judged.total.tokens());
+                prop_assert!(parts.values().all(|part| part.prompt_tokens >= 0 && part.completion_tokens >= 0));
+                if let [only] = day.days.as_slice() {
+                    let beside = day.counters.iter().any(|row| row.figures != OriginalFigures::default());
+                    prop_assert!(beside || only.figures == judged.total);
+                }
+            }
+        }
+    }
+}

@@ -27,6 +27,8 @@ pub(super) struct Facts {
     pub(super) imported: Vec<Imported>,
     /// When the first call came through the sidecar.
     pub(super) first_call_at: Option<Timestamp>,
+    /// Users whose names the ledger knows.
+    pub(super) named: BTreeSet<String>,
 }
 
 /// What the person wants.
