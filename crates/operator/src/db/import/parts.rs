@@ -203,7 +203,9 @@ mod tests {
         #[test]
         fn parts_add_up_to_the_total(rows in rows(), has_day_table: bool) {
             let mut day = DayRows::default();
-            rows.iter().for_each(|row| day.add(row));
+            for row in &rows {
+                day.add(row);
+            }
             for doubled in [Doubled::Refuse, Doubled::Sum, Doubled::Largest] {
                 let Ok(judged) = day.judge(doubled, has_day_table) else {
                     prop_assert_eq!(doubled, Doubled::Refuse);

@@ -62,6 +62,11 @@ async fn check(schema: Schema, places: i32) {
     done.unwrap();
     let dry: Value = serde_json::from_str(&dry.out).unwrap();
     assert!(client.usage(Date::MIN, Date::MAX, UsageBy::Day).await.is_empty(), "{schema:?}");
+    // As if it had been interrupted.
+    client.import(&["--until", "2025-07-15"]).await.1.unwrap();
+    assert!(
+        client.usage(Date::MIN, Date::MAX, UsageBy::Day).await.len() < dry["days"].as_array().unwrap().len()
+    );
     let (said, done) = client.import(&[]).await;
     assert!(done.is_ok(), "{schema:?}: {done:?}\n{}", said.out);
 
@@ -411,6 +416,47 @@ async fn the_organisation_of_env_is_booked_for() {
     file_of(&client, &Day { days: &[("o:2025-07-28", 10, 1, 0.1, 0.13)], ..Day::default() }).await;
     client.import(&[]).await.1.unwrap();
     assert_eq!(client.usage(Date::MIN, Date::MAX, UsageBy::Nothing).await[0].requests, 1);
+}
+
+/// The first generation did not name its organisation: its rows are the client's where there is no other.
+#[tokio::test]
+async fn rows_of_the_first_generation_are_taken_where_nobody_else_is() {
+    let client = Client::with_database().await;
+    let mut connection = create(&client.path("webui.db"), Schema::G1).await;
+    execute(
+        &mut connection,
+        &format!(
+            "CREATE TABLE organization_usage (id, user_id, model_name, usage_date, total_tokens, total_cost, request_count);
+             INSERT INTO organization_usage VALUES ('a', 'anna', 'm', '{DAY}', 10, 0.1, 1);
+             INSERT INTO client_daily_usage VALUES ('b', '{ORG}', '{DAY}', 20, 2, 0.2, 0.26, 'x', 1, 0, 0);"
+        ),
+    )
+    .await;
+    let other =
+        "INSERT INTO client_daily_usage VALUES ('c', 'other', '2025-07-28', 40, 4, 0.4, 0.52, 'x', 1, 0, 0)";
+    execute(&mut connection, other).await;
+    finish(connection).await;
+    let (said, done) = client.import(&["--dry-run"]).await;
+    done.unwrap();
+    assert!(
+        said.out.contains("not taken: default") && said.out.contains("charge 0.26 USD, 2 calls"),
+        "{}",
+        said.out
+    );
+    let mut connection = sqlx::ConnectOptions::connect(
+        &sqlx::sqlite::SqliteConnectOptions::new().filename(client.path("webui.db")),
+    )
+    .await
+    .unwrap();
+    execute(&mut connection, "DELETE FROM client_daily_usage WHERE client_org_id = 'other'").await;
+    finish(connection).await;
+    let (said, done) = client.import(&[]).await;
+    done.unwrap();
+    assert!(said.out.contains("its sync added the same two days on every run"), "{}", said.out);
+    let sums = client.usage(Date::MIN, Date::MAX, UsageBy::Nothing).await;
+    // Without a markup the cost was the charge.
+    assert_eq!((sums[0].requests, sums[0].charge_pico_usd), (3, 360_000_000_000));
+    client.assert_sound().await;
 }
 
 #[tokio::test]
