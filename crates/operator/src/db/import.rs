@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use jiff::civil::Date;
 use ledger::{
-    Adjust, Adjustment, Asker, LedgerReader, OrganisationFacts, Original, OriginalFigures, OriginalRows,
-    OriginalTable,
+    Adjust, Adjustment, Asker, LedgerReader, OrganisationFacts, Original, OriginalAccount, OriginalFigures,
+    OriginalRows, OriginalTable,
 };
 use metering::{BillingZone, Clock, Cost, ExternalUser, Markup, OrgId, Tokens, UserId};
 
@@ -25,6 +25,9 @@ pub use judge::Doubled;
 
 /// Entries that are booked together, a whole day at least.
 const TOGETHER: usize = 500;
+
+/// Open WebUI's accounts by their ids.
+type Accounts<'a> = BTreeMap<&'a str, &'a OriginalAccount>;
 
 /// What `mai-usage db import` takes.
 #[derive(Debug, Clone, clap::Args)]
@@ -175,8 +178,9 @@ async fn book(
 ) -> Result<u64, OperatorError> {
     let booked_at = clock.now();
     let (mut entries, mut waiting) = (0, Vec::new());
+    let accounts = facts.source.accounts.iter().map(|account| (account.user_id.as_str(), account)).collect();
     for (place, day) in days.iter().enumerate() {
-        waiting.extend(adjustments(day, facts));
+        waiting.extend(adjustments(day, facts, &accounts));
         if waiting.len() >= TOGETHER || place + 1 == days.len() {
             let adjustments = std::mem::take(&mut waiting);
             entries += open.ledger.adjust(Adjust { adjustments, booked_at }).await?.booked;
@@ -195,7 +199,11 @@ async fn book(
     if wanted.all(is_held) { Ok(entries) } else { Err(DbError::NotAsBooked.into()) }
 }
 
-fn adjustments<'a>(day: &'a PlannedDay, facts: &'a Facts) -> impl Iterator<Item = Adjustment> + 'a {
+fn adjustments<'a>(
+    day: &'a PlannedDay,
+    facts: &'a Facts,
+    accounts: &'a Accounts<'a>,
+) -> impl Iterator<Item = Adjustment> + 'a {
     let known = facts.source.organisations.iter().find(|known| known.id == day.organisation);
     // The first generation charged what it cost.
     let unmarked = day.told.users_and_models.is_some().then(|| Markup::parse("1").ok()).flatten();
@@ -206,7 +214,7 @@ fn adjustments<'a>(day: &'a PlannedDay, facts: &'a Facts) -> impl Iterator<Item 
         note: note.clone(),
         unattributed: false,
         generation_id: None,
-        user: asker(user, facts),
+        user: asker(user, facts, accounts),
         model: model.clone(),
         provider: None,
         day: day.day,
@@ -226,11 +234,10 @@ fn tokens(figures: &OriginalFigures) -> Tokens {
     Tokens { prompt: u64::try_from(figures.prompt_tokens).ok(), completion, ..Tokens::default() }
 }
 
-fn asker(user: &str, facts: &Facts) -> Asker {
+fn asker(user: &str, facts: &Facts, accounts: &Accounts<'_>) -> Asker {
     let user_id = UserId::new(user);
     // What the ledger knows is newer than the file.
-    let account = facts.source.accounts.iter().find(|account| account.user_id == user);
-    let account = account.filter(|_| !facts.named.contains(user));
+    let account = accounts.get(user).filter(|_| !facts.named.contains(user));
     Asker {
         external_user: ExternalUser::of(&facts.org_id, &user_id),
         user_id,

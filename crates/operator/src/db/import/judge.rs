@@ -3,6 +3,8 @@
 //! The day's row is what the original charged. Where there are several, or a live counter beside it, the rows of the users tell which
 //! of them are the same calls twice: every call that the original recorded went into those too.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ledger::{OriginalFigures, OriginalRow, OriginalTable, UnreadableRow};
 
 /// What the tables say of one day of one organisation.
@@ -138,9 +140,6 @@ impl<'a> DayRows<'a> {
             Ok(Judged { total, basis, notes })
         };
         let (table, live) = (OriginalTable::Day.name(), OriginalTable::Counter.name());
-        if day.total == counter {
-            return noted_also(day.total, table, format!("{rows}: taken once, they are the same"));
-        }
         for (figures, basis, words) in [
             (counter, live, "the counter alone"),
             (day.total, table, "the row alone"),
@@ -153,6 +152,9 @@ impl<'a> DayRows<'a> {
                     format!("{rows}: {words}, the rows of the users are as many calls"),
                 );
             }
+        }
+        if day.total == counter {
+            return noted_also(day.total, table, format!("{rows}: taken once, they are the same"));
         }
         if evidence.is_none() && covers(&counter, &day.total) {
             let words = "the counter alone, which the sync wrote too and which is the larger";
@@ -181,7 +183,8 @@ impl<'a> DayRows<'a> {
     fn evidence(&self) -> Result<Option<OriginalFigures>, String> {
         for rows in [&self.users, &self.models] {
             if !rows.is_empty() {
-                let distinct = keys(rows).len() == rows.len();
+                let keys: BTreeSet<&str> = rows.iter().map(|row| key_of(row)).collect();
+                let distinct = keys.len() == rows.len();
                 return Ok(if distinct { Some(sum(rows)?) } else { None });
             }
         }
@@ -202,21 +205,19 @@ pub(super) fn once_each<'a>(
     rows: &[&'a OriginalRow],
     total: &OriginalFigures,
 ) -> Result<OnceEach<'a>, String> {
-    let keys = keys(rows);
-    let of = |key: &str| {
-        rows.iter().filter(move |row| key_of(row) == key).map(|row| row.figures).collect::<Vec<_>>()
-    };
-    let groups: Vec<(&str, Vec<OriginalFigures>)> = keys.into_iter().map(|key| (key, of(key))).collect();
+    let mut groups: BTreeMap<&str, Vec<OriginalFigures>> = BTreeMap::new();
+    for row in rows {
+        groups.entry(key_of(row)).or_default().push(row.figures);
+    }
     let added = |group: &[OriginalFigures]| OriginalFigures::sum(group.iter().copied()).ok_or(OUT_OF_RANGE);
     let largest =
         |group: &[OriginalFigures]| group.iter().copied().max_by_key(|row| row.charge).unwrap_or_default();
     let all = OriginalFigures::sum(rows.iter().map(|row| row.figures)).ok_or(OUT_OF_RANGE)?;
-    let once = OriginalFigures::sum(groups.iter().map(|(_, group)| largest(group))).ok_or(OUT_OF_RANGE)?;
+    let once = OriginalFigures::sum(groups.values().map(|group| largest(group))).ok_or(OUT_OF_RANGE)?;
     let several: Vec<&str> =
         groups.iter().filter(|(_, group)| group.len() > 1).map(|(key, _)| *key).collect();
-    let equal =
-        |(_, group): &(&str, Vec<OriginalFigures>)| group.iter().all(|row| Some(row) == group.first());
-    let twice = !all.same_calls(total) && (once.same_calls(total) || groups.iter().all(equal));
+    let equal = |group: &Vec<OriginalFigures>| group.iter().all(|row| Some(row) == group.first());
+    let twice = !all.same_calls(total) && (once.same_calls(total) || groups.values().all(equal));
     let by_key: Result<Vec<_>, &str> = groups
         .iter()
         .map(|(key, group)| Ok((*key, if twice { largest(group) } else { added(group)? })))
@@ -224,13 +225,6 @@ pub(super) fn once_each<'a>(
     let words = if twice { "taken once" } else { "added" };
     let notes = several.iter().map(|key| format!("several rows of {key}: {words}")).collect();
     Ok(OnceEach { by_key: by_key?, sum: if twice { once } else { all }, notes })
-}
-
-fn keys<'a>(rows: &[&'a OriginalRow]) -> Vec<&'a str> {
-    let mut keys: Vec<&str> = rows.iter().map(|row| key_of(row)).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }
 
 fn key_of(row: &OriginalRow) -> &str {

@@ -204,3 +204,25 @@ async fn a_hundred_thousand_rows_are_booked_and_booked_once() {
     assert_eq!(sums, client.usage(Date::MIN, Date::MAX, UsageBy::Nothing).await);
     client.assert_sound().await;
 }
+
+/// Whoever writes such a file should not be able to keep a server busy for hours.
+#[tokio::test]
+async fn a_hundred_thousand_people_on_one_day_and_too_many_rows() {
+    let client = Client::with_database().await;
+    let mut connection = create(&client.path("webui.db"), Schema::V3).await;
+    let people = |from: u32, to: u32| {
+        format!(
+            "WITH RECURSIVE people (p) AS (SELECT {from} UNION ALL SELECT p + 1 FROM people WHERE p < {to})
+             INSERT INTO client_user_daily_usage
+             SELECT p, '{ORG}', 'user-' || p, 'x', '2025-07-28', 100, 1, 0.001, 0.0013, 0, 0 FROM people;"
+        )
+    };
+    execute(&mut connection, &people(1, 100_000)).await;
+    let (said, done) = client.import(&["--dry-run"]).await;
+    done.unwrap();
+    assert!(said.out.contains("charge 130 USD, 100000 calls"));
+    execute(&mut connection, &people(100_001, 300_001)).await;
+    finish(connection).await;
+    let error = client.import(&["--dry-run"]).await.1.unwrap_err();
+    assert!(error.to_string().contains("has more than 300000 rows"), "{error}");
+}

@@ -294,6 +294,14 @@ async fn a_counter_beside_the_days_row_is_not_added_blindly() {
     assert_eq!(parts(&day(&[]), &[]).await.0, ["unattributed imported 30 0.39"]);
     let (booked, told) = parts(&day(&[("anna", 7, 1, 0.1, 0.13)]), &[]).await;
     assert_eq!(booked, [""; 0], "{told}");
+    let equal = |users| Day {
+        days: &[("o_2025-07-28", 30, 3, 0.3, 0.39)],
+        users,
+        counter: Some((30, 3, 0.3, 0.39)),
+        ..Day::default()
+    };
+    assert_eq!(parts(&equal(&[("anna", 60, 6, 0.6, 0.78)]), &[]).await.0, ["anna imported 60 0.78"]);
+    assert_eq!(parts(&equal(&[]), &[]).await.0, ["unattributed imported 30 0.39"]);
     let counter = Day { counter: Some((30, 3, 0.3, 0.39)), ..Day::default() };
     assert_eq!(parts(&counter, &[]).await.0, ["unattributed imported 30 0.39"]);
 }
