@@ -7,7 +7,7 @@ use std::sync::Arc;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
-    #[error("{path} is in use by another mai-usage", path = .path.display())]
+    #[error("{path} is in use by another mai-usage; hint: only one may write it, stop the other first", path = .path.display())]
     Busy {
         /// The database file.
         path: PathBuf,

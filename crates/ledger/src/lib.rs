@@ -8,13 +8,16 @@ mod error;
 mod mark;
 mod open;
 mod organisation;
+mod original;
 mod place;
 mod reads {
     pub(crate) mod adding;
     pub(crate) mod awaiting;
     pub(crate) mod due;
     pub(crate) mod entries;
+    pub(crate) mod imports;
     pub(crate) mod kept;
+    pub(crate) mod organisations;
     pub(crate) mod polls;
     pub(crate) mod prices;
     pub(crate) mod statement;
@@ -37,16 +40,23 @@ mod writes {
     pub(crate) mod settle;
     pub(crate) mod statement;
     pub(crate) mod unsettled;
+    pub(crate) mod unused;
 }
 
 pub use copy::{Contents, CopyError};
 pub use error::{OpenError, ReadError, WriteError, is_failed_fsync};
-pub use open::{LedgerOptions, Stopped};
+pub use open::{LedgerOptions, Schema, Stopped};
 pub use organisation::Organisation;
+pub use original::{
+    Original, OriginalAccount, OriginalError, OriginalFigures, OriginalOrganisation, OriginalRow,
+    OriginalRows, OriginalTable, UnreadableRow,
+};
 pub use place::{EmptyPlace, PlaceError};
 pub use reads::awaiting::{AwaitingCall, Unsettled};
 pub use reads::due::OpenCall;
 pub use reads::entries::{EntryPlace, EntryRecord, NoPlace};
+pub use reads::imports::{IMPORT, Imported};
+pub use reads::organisations::{OrganisationRecord, UnusedOrganisation, UnusedUser};
 pub use reads::polls::Reconciliation;
 pub use reads::prices::{ModelPrice, PriceList};
 pub use reads::statement::{RecordedDay, StatementFacts};
@@ -61,6 +71,7 @@ pub use writes::organisation::{MonthlyLimit, OrganisationFacts};
 pub use writes::reconciliation::NewReconciliation;
 pub use writes::settle::{Settle, Settled};
 pub use writes::unsettled::{Ending, LeaveOpen};
+pub use writes::unused::{RemoveUnused, RemovedUnused};
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -132,7 +143,17 @@ impl Ledger {
     /// # Errors
     /// [`WriteError`]: nothing was booked.
     pub async fn adjust(&self, adjust: Adjust) -> Result<Adjusted, WriteError> {
-        self.writer.write(adjust).await
+        let org_id = self.organisation().id.clone();
+        self.writer.write(writes::adjust::AdjustOf { org_id, adjust }).await
+    }
+
+    /// Takes out organisations and users to which nothing belongs; answers how many there were.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was taken out.
+    pub async fn remove_unused(&self, unused: RemoveUnused) -> Result<RemovedUnused, WriteError> {
+        let org_id = self.organisation().id.clone();
+        self.writer.write(writes::unused::RemoveUnusedOf { org_id, unused }).await
     }
 
     /// Compares a statement of `OpenRouter` with the ledger and books what is missing, once however often it is told; at most 500

@@ -3,7 +3,7 @@
 //! A database that lost the end of its write-ahead log is sound and merely older; only what stands outside of it can tell.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use crate::error::OpenError;
@@ -24,6 +24,7 @@ impl Lock {
             .mode(0o600)
             .open(&lock_path)
             .map_err(|source| OpenError::File { path: lock_path.clone(), source })?;
+        belongs_to_owner_of(path, &lock_path);
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(OpenError::Busy { path: path.to_owned() }),
@@ -57,6 +58,19 @@ pub(crate) fn missing_commits(
         commits - known_missing
     );
     (missing > 0).then_some((missing, words))
+}
+
+/// Where root made the file at `made`, the owner of `model` must be able to use it: the sidecar is not root. Others cannot give files away.
+pub(crate) fn belongs_to_owner_of(model: &Path, made: &Path) {
+    let Ok(model) = std::fs::metadata(if model.as_os_str().is_empty() { Path::new(".") } else { model })
+    else {
+        return;
+    };
+    let is_his =
+        std::fs::metadata(made).is_ok_and(|made| (made.uid(), made.gid()) == (model.uid(), model.gid()));
+    if !is_his && let Err(error) = chown(made, Some(model.uid()), Some(model.gid())) {
+        tracing::debug!(%error, path = %made.display(), "the file stays with who made it");
+    }
 }
 
 /// The name of a file that belongs to the database.

@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 use tokio_util::task::TaskTracker;
 
 use crate::error::OpenError;
-use crate::mark::{Lock, beside, marked_commits, missing_commits};
+use crate::mark::{Lock, belongs_to_owner_of, beside, marked_commits, missing_commits};
 use crate::reads::kept::Kept;
 use crate::seal::seal_what_came_before;
 use crate::{Ledger, LedgerReader, OrganisationFacts, writer};
@@ -47,6 +47,38 @@ pub enum Stopped {
     Closed,
     /// Data may not have reached the disk. The process must end; the restart heals.
     FailedFsync,
+}
+
+/// How a file's schema stands beside the one this program has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schema {
+    /// The same.
+    Current,
+    /// It was written by an older program; opening it for writing brings it up to date.
+    Older {
+        /// The last migration it has; 0 without any.
+        version: i64,
+        /// The last one there is.
+        newest: i64,
+    },
+}
+
+impl Schema {
+    /// That of the file at `path`, which is only read.
+    ///
+    /// # Errors
+    /// [`OpenError`] where it is missing, may be read by others, is no ledger, or was written by a newer program.
+    pub async fn of(path: &Path) -> Result<Self, OpenError> {
+        refuse_readable_by_others(path)?;
+        let path = &own_name(path)?;
+        let applied = applied_migrations(path)
+            .await
+            .map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        refuse_other_schema(path).await?;
+        let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+        let version = applied.iter().map(|(version, ..)| *version).max().unwrap_or(0);
+        Ok(if version == newest { Self::Current } else { Self::Older { version, newest } })
+    }
 }
 
 impl Ledger {
@@ -160,7 +192,10 @@ async fn refuse_old_sqlite() -> Result<(), OpenError> {
 fn create_private(path: &Path) -> Result<(), OpenError> {
     let created = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match created {
-        Ok(_) => Ok(()),
+        Ok(_) => {
+            belongs_to_owner_of(path.parent().unwrap_or(Path::new("")), path);
+            Ok(())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => refuse_readable_by_others(path),
         Err(source) => Err(OpenError::File { path: path.to_owned(), source }),
     }

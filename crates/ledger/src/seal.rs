@@ -1,5 +1,7 @@
 //! Checksums of rows: what `SQLite` reads back without an error need not be what was written.
 
+use std::fmt::Write as _;
+
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -9,6 +11,16 @@ const ALL_SEALED: i64 = 2;
 /// What a row of `sealed_entries` or `sealed_calls` should have as its digest.
 pub(crate) fn digest_of(sealed: &str) -> Vec<u8> {
     Sha256::digest(sealed.as_bytes()).to_vec()
+}
+
+/// The lower-case hex SHA-256 of a text.
+pub(crate) fn hex_digest_of(text: &str) -> String {
+    let mut hex = String::new();
+    for byte in digest_of(text) {
+        // A text takes whatever is written.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
 }
 
 /// Gives the entry its digest; in the transaction that wrote it.

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use metering::Clock;
-use operator::{BackupArgs, Console, KeysArgs, OperatorError, ReconcileArgs, RestoreArgs, SetupArgs};
+use operator::{BackupArgs, Console, DbArgs, KeysArgs, OperatorError, ReconcileArgs, RestoreArgs, SetupArgs};
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
@@ -45,6 +45,8 @@ enum Command {
     Backup(BackupArgs),
     /// Put a backup in the place of a ledger that is lost.
     Restore(RestoreArgs),
+    /// A client's database: make, check, clean, take over the original's.
+    Db(DbArgs),
     /// Show it all on made-up chats against a simulated OpenRouter.
     Demo {
         /// End after the summary instead of staying up.
@@ -74,6 +76,9 @@ async fn main() -> ExitCode {
         }
         Command::Restore(arguments) => {
             done(operator::restore(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Db(arguments) => {
+            done(operator::db(arguments, &mut Console::of_process(), &system_clock()).await)
         }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
     };

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use ledger::{OpenError, WriteError};
+use ledger::{OpenError, OriginalError, ReadError, WriteError};
 use openrouter::{ClientError, ManagementError};
 use settings::Invalid;
 
 use crate::backup::BackupError;
+use crate::db::DbError;
 use crate::env_file::EnvFileError;
 use crate::keys::{FindError, PlanError};
 use crate::private_file::FileError;
@@ -115,8 +116,17 @@ pub enum OperatorError {
     #[error(transparent)]
     Ledger(#[from] OpenError),
     /// The database could not be written.
-    #[error("cannot record the organisation")]
+    #[error("cannot write the database")]
     Record(#[from] WriteError),
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The original's database.
+    #[error(transparent)]
+    Original(#[from] OriginalError),
+    /// What `db` found.
+    #[error(transparent)]
+    Db(#[from] DbError),
     /// Standard output.
     #[error("cannot write the output: {0}")]
     Output(std::io::Error),
@@ -149,11 +159,15 @@ impl OperatorError {
             Self::Missing { .. }
             | Self::Value { .. }
             | Self::Find(FindError::Several { .. })
+            | Self::Db(DbError::NoSuchOrganisation { .. } | DbError::SampleData)
             | Self::Setup(SetupError::SecretUnknown { .. } | SetupError::KeyDead) => Failure::Usage,
             Self::ManagementKey
             | Self::File(FileError::Mode { .. } | FileError::NotText { .. } | FileError::TooLong { .. })
             | Self::EnvFile { .. }
             | Self::Settings(_)
+            | Self::Db(
+                DbError::NoDatabase { .. } | DbError::Older { .. } | DbError::OtherOrganisation { .. },
+            )
             | Self::Setup(SetupError::ManagementKeyInEnv) => Failure::Configuration,
             Self::File(FileError::Busy { .. }) => Failure::Busy,
             _ => Failure::Other,

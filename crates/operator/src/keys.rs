@@ -3,7 +3,7 @@
 mod apply;
 mod find;
 mod plan;
-mod table;
+pub(crate) mod table;
 
 use std::path::PathBuf;
 

@@ -7,6 +7,7 @@ mod account;
 mod backup;
 mod clients;
 mod console;
+mod db;
 mod env_file;
 mod error;
 mod keys;
@@ -14,6 +15,7 @@ mod limit;
 mod making;
 mod private_file;
 mod reconcile;
+mod recording;
 mod restore;
 mod setup;
 mod sidecar;
@@ -24,6 +26,7 @@ pub use account::AccountArgs;
 pub use backup::{BackupArgs, BackupError};
 pub use clients::{ChosenClients, DirectoryArgs};
 pub use console::{Asker, Console};
+pub use db::{DbAction, DbArgs, DbError, Doubled, ImportArgs, PlaceArgs};
 pub use env_file::EnvFileError;
 pub use error::{Failure, OperatorError};
 pub use keys::{FindError, KeysAction, KeysArgs, PlanError, SecretArgs};
@@ -35,6 +38,8 @@ pub use sidecar::SidecarError;
 
 /// `mai-usage backup`.
 pub use backup::run as backup;
+/// `mai-usage db`.
+pub use db::run as db;
 /// `mai-usage keys`.
 pub use keys::run as keys;
 /// `mai-usage reconcile`.

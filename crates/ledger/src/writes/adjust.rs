@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use metering::{Cost, CostSource, Markup, PicoUsd, Tokens};
+use metering::{Cost, CostSource, Markup, OrgId, PicoUsd, Tokens};
 use sqlx::SqliteConnection;
 
 use crate::Asker;
@@ -65,17 +65,20 @@ pub struct Adjusted {
 /// Longest reference.
 const LONGEST_REFERENCE: usize = 512;
 
-impl Write for Adjust {
+/// Adjustments of an organisation. Another one's row may stand in the file, and may be the older.
+pub(crate) struct AdjustOf {
+    pub(crate) org_id: OrgId,
+    pub(crate) adjust: Adjust,
+}
+
+impl Write for AdjustOf {
     type Answer = Adjusted;
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<Adjusted, WriteError> {
-        let org_id =
-            sqlx::query_scalar!("SELECT id FROM client_organizations ORDER BY created_at, id LIMIT 1")
-                .fetch_one(&mut *connection)
-                .await?;
+        let (org_id, Adjust { adjustments, booked_at }) = (self.org_id.as_str(), &self.adjust);
         let mut adjusted = Adjusted::default();
-        for adjustment in &self.adjustments {
-            if adjustment.book(&org_id, self.booked_at, connection).await? {
+        for adjustment in adjustments {
+            if adjustment.book(org_id, *booked_at, connection).await? {
                 adjusted.booked += 1;
             } else {
                 adjusted.already += 1;

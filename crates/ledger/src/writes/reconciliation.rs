@@ -185,10 +185,18 @@ impl NewReconciliation {
 
 async fn read_books(org_id: &OrgId, connection: &mut SqliteConnection) -> Result<Books, WriteError> {
     let org_id = org_id.as_str();
+    // What was imported grows our sum and no counter of a key's.
     let books = sqlx::query_as!(
         Books,
         "SELECT
-             (SELECT coalesce(sum(cost_pico_usd), 0) FROM daily_usage WHERE org_id = ?1) AS 'cost!: i64',
+             (SELECT coalesce(sum(cost_pico_usd), 0) FROM daily_usage WHERE org_id = ?1)
+                 - (
+                     SELECT coalesce(sum(entries.cost_pico_usd), 0)
+                     FROM adjustments
+                     JOIN entries ON entries.id = adjustments.entry_id
+                     WHERE adjustments.reference >= 'import:' AND adjustments.reference < 'import;'
+                         AND entries.org_id = ?1
+                 ) AS 'cost!: i64',
              (SELECT count(*) FROM calls WHERE state = 'open') AS 'open_calls!: i64',
              (SELECT count(*) FROM calls WHERE state = 'orphan') AS 'orphan_calls!: i64'",
         org_id,

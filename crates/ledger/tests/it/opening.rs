@@ -146,3 +146,20 @@ async fn verify_names_commits_that_are_missing() {
     );
     close_ledger(ledger, tasks).await;
 }
+
+/// The sidecar is not root. Where these tests are not run by root, the owner is the same from the beginning.
+#[tokio::test]
+async fn what_root_makes_belongs_to_the_owner_of_the_folder() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    const SIDECAR: u32 = 65532;
+    let folder = tempfile::tempdir().unwrap();
+    let _ = chown(folder.path(), Some(SIDECAR), Some(SIDECAR));
+    let owner = |path: &std::path::Path| std::fs::metadata(path).unwrap().uid();
+    let tasks = TaskTracker::new();
+    let (ledger, _stopped) =
+        Ledger::open(&crate::options(folder.path().join("usage.db"), &tasks)).await.unwrap();
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
+    assert!(files.len() >= 3, "{files:?}");
+    assert!(files.iter().all(|file| owner(file) == owner(folder.path())), "{files:?}");
+    close_ledger(ledger, tasks).await;
+}

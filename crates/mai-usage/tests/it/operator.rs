@@ -104,3 +104,27 @@ async fn keys_tell_data_on_standard_output_only() {
     assert_eq!(ground.run(&["keys", "show", "Company_A"]).await.code, Some(1));
     ground.sim.stop().await;
 }
+
+#[tokio::test]
+async fn a_database_ends_with_the_codes_of_the_document() {
+    let folder = tempfile::tempdir().unwrap();
+    private(&folder.path().join(".env"), "ORGANIZATION_NAME=Company_A\n");
+    let db = async |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mai-usage"));
+        command.arg("db").args(arguments).arg("--folder").arg(folder.path());
+        let output = command.env_clear().stdin(std::process::Stdio::null()).output().await.unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, err) = db(&["cleanup"]).await;
+    assert!(code == Some(78) && err.contains("hint: `mai-usage db init`"), "{err}");
+    assert_eq!(db(&["validate"]).await.0, Some(1));
+    assert_eq!(db(&["init"]).await.0, Some(0));
+    assert_eq!(db(&["validate"]).await.0, Some(0));
+    let lock = std::fs::File::open(folder.path().join("data/mai-usage.db.lock")).unwrap();
+    lock.lock().unwrap();
+    let (code, err) = db(&["init"]).await;
+    assert!(code == Some(75) && err.contains("hint: "), "{err}");
+    assert_eq!(db(&["cleanup", "--dry-run"]).await.0, Some(0));
+    assert_eq!(db(&["import", "--from", "not-there"]).await.0, Some(1));
+    assert_eq!(db(&["import"]).await.0, Some(2));
+}

@@ -89,7 +89,7 @@ pub(crate) fn printed(table: &Table) -> String {
 }
 
 /// A name comes from outside: what would move the cursor is shown as it is not.
-fn text(text: &str) -> Cell {
+pub(crate) fn text(text: &str) -> Cell {
     let shown: String = text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
     Cell::new(shown)
 }

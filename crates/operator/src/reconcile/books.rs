@@ -1,13 +1,13 @@
 //! The way to a client's ledger: its running sidecar, which alone may write then, or else the file.
 
-use ledger::{Ledger, LedgerOptions, LedgerReader, OrganisationFacts, StatementDay, StatementFacts, Stopped};
+use ledger::{LedgerReader, OrganisationFacts, StatementDay, StatementFacts};
 use metering::{Clock, Statement};
 use serde::Serialize;
-use tokio_util::task::TaskTracker;
 
 use super::ReconcileError;
 use crate::OperatorError;
 use crate::clients::Client;
+use crate::recording::OpenLedger;
 use crate::sidecar::{Sidecar, SidecarError};
 
 /// Where the sidecar is told.
@@ -18,8 +18,7 @@ pub(super) enum Books {
     Running(Sidecar),
     /// Nobody else has it.
     File {
-        ledger: Ledger,
-        stopped: tokio::sync::oneshot::Receiver<Stopped>,
+        open: OpenLedger,
         clock: Clock,
     },
     /// Only to be looked at.
@@ -49,19 +48,17 @@ impl Books {
         if dry_run {
             return Ok(Self::ReadOnly(LedgerReader::open(&path).await?));
         }
-        let organisation = OrganisationFacts::none(clock.now());
-        let options = LedgerOptions { path, organisation, tasks: TaskTracker::new() };
-        let (ledger, stopped) = Ledger::open(&options).await?;
+        let open = OpenLedger::open(&path, OrganisationFacts::none(clock.now())).await?;
         // Calls that were under way when the sidecar ended.
-        ledger.orphan_interrupted(clock.now()).await.map_err(ReconcileError::from)?;
-        Ok(Self::File { ledger, stopped, clock: clock.clone() })
+        open.ledger.orphan_interrupted(clock.now()).await.map_err(ReconcileError::from)?;
+        Ok(Self::File { open, clock: clock.clone() })
     }
 
     pub(super) async fn facts(&self) -> Result<StatementFacts, OperatorError> {
         Ok(match self {
             Self::Running(sidecar) => sidecar.get(PATH).await?,
-            Self::File { ledger, .. } => {
-                ledger.reader().statement_facts().await.map_err(ReconcileError::from)?
+            Self::File { open, .. } => {
+                open.ledger.reader().statement_facts().await.map_err(ReconcileError::from)?
             }
             Self::ReadOnly(reader) => reader.statement_facts().await.map_err(ReconcileError::from)?,
         })
@@ -75,8 +72,8 @@ impl Books {
     ) -> Result<StatementDay, OperatorError> {
         let taken = match self {
             Self::Running(sidecar) => return Ok(sidecar.post(PATH, &Order { statement, dry_run }).await?),
-            Self::File { ledger, .. } if dry_run => ledger.reader().compare_statement(statement).await,
-            Self::File { ledger, clock, .. } => ledger.take_statement(statement.clone(), clock.now()).await,
+            Self::File { open, .. } if dry_run => open.ledger.reader().compare_statement(statement).await,
+            Self::File { open, clock } => open.ledger.take_statement(statement.clone(), clock.now()).await,
             Self::ReadOnly(reader) => reader.compare_statement(statement).await,
         };
         Ok(taken.map_err(ReconcileError::from)?)
@@ -86,11 +83,7 @@ impl Books {
     pub(super) async fn close(self) {
         match self {
             Self::Running(_) => {}
-            Self::File { ledger, stopped, .. } => {
-                drop(ledger);
-                // How the writer ended was told by the last write.
-                let _ = stopped.await;
-            }
+            Self::File { open, .. } => open.close().await,
             Self::ReadOnly(reader) => reader.close().await,
         }
     }

@@ -2,21 +2,19 @@
 
 use std::path::Path;
 
-use ledger::{Ledger, LedgerOptions, MonthlyLimit, OrganisationFacts};
+use ledger::OrganisationFacts;
 use metering::{BillingZone, Clock, OrgId};
 use openrouter::{
     Client, KeyAnswer, KeyChange, KeyRecord, LimitReset, Management, ManagementError, NewKey, hash_of_key,
 };
-use secrecy::ExposeSecret;
-use settings::SpendingLimit;
-use tokio_util::task::TaskTracker;
+use secrecy::ExposeSecret as _;
 
 use super::journal::Intent;
 use super::plan::{SetupError, Step, Value, Wanted};
 use super::{Tokens, gather};
 use crate::env_file::EnvFile;
 use crate::making::make_key;
-use crate::{OperatorError, private_file};
+use crate::{OperatorError, private_file, recording};
 
 /// What the steps work on.
 pub(super) struct Work<'a> {
@@ -90,24 +88,8 @@ impl Work<'_> {
 
     /// Creates the database where there is none, and records what is not recorded yet.
     async fn record(&self, id: OrgId, name: &str, database: &Path) -> Result<(), OperatorError> {
-        private_file::make_folder(database.parent().unwrap_or(Path::new("")))?;
-        let tasks = TaskTracker::new();
-        let facts = self.organisation(id.clone(), name)?;
-        let nothing = OrganisationFacts { id: Some(id), ..OrganisationFacts::none(facts.now) };
-        let options =
-            LedgerOptions { path: database.to_owned(), organisation: nothing, tasks: tasks.clone() };
-        let (ledger, stopped) = Ledger::open(&options).await?;
-        let recorded = if is_recorded(&ledger, &facts) {
-            Ok(())
-        } else {
-            ledger.ensure_organisation(facts).await.map(|_| ())
-        };
-        drop(ledger);
-        // The writer tells nothing more: what it was asked to write is answered above.
-        let _ = stopped.await;
-        tasks.close();
-        tasks.wait().await;
-        Ok(recorded?)
+        recording::record(database, self.organisation(id, name)?).await?;
+        Ok(())
     }
 
     fn organisation(&self, id: OrgId, name: &str) -> Result<OrganisationFacts, OperatorError> {
@@ -119,10 +101,7 @@ impl Work<'_> {
             name: Some(name.to_owned()),
             api_key: key.map(Into::into),
             api_key_hash: key.map(hash_of_key),
-            monthly_limit: Some(match &self.wanted.limit.0 {
-                SpendingLimit::Unlimited => MonthlyLimit::Unlimited,
-                SpendingLimit::Usd(limit) => MonthlyLimit::Usd(limit.clone()),
-            }),
+            monthly_limit: Some(recording::monthly_limit(&self.wanted.limit.0)),
             billing_email: self.wanted.billing_email.clone(),
             zone: Some(zone),
             now: self.clock.now(),
@@ -137,19 +116,4 @@ impl Work<'_> {
     fn save(&self) -> Result<(), OperatorError> {
         Ok(private_file::replace(&gather::env_path(self.folder), &self.env.to_string())?)
     }
-}
-
-/// True where writing would only change the instant of the last change.
-fn is_recorded(ledger: &Ledger, facts: &OrganisationFacts) -> bool {
-    let recorded = ledger.organisation();
-    let key = recorded.api_key.as_ref().map(ExposeSecret::expose_secret);
-    let limit = match &facts.monthly_limit {
-        Some(MonthlyLimit::Usd(limit)) => Some(limit),
-        Some(MonthlyLimit::Unlimited) | None => None,
-    };
-    facts.name.as_ref() == Some(&recorded.name)
-        && facts.api_key.as_ref().map(ExposeSecret::expose_secret) == key
-        && recorded.monthly_limit.as_ref() == limit
-        && facts.zone.as_ref().map(BillingZone::name) == Some(recorded.zone.name())
-        && (facts.billing_email.is_none() || facts.billing_email == recorded.billing_email)
 }
