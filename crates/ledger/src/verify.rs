@@ -64,6 +64,36 @@ impl LedgerReader {
     }
 }
 
+impl LedgerReader {
+    /// A look that takes a moment: no commit is missing, and the sums of the roll-up are those of the entries. What
+    /// [`verify`](Self::verify) finds beside that it does not.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the file cannot be read at all.
+    pub async fn verify_quickly(&self) -> Result<Vec<Finding>, ReadError> {
+        let marked = marked_commits(&self.path);
+        let mut snapshot = self.pool.begin().await?;
+        let commits = sqlx::query!("SELECT count, missing FROM commits").fetch_one(&mut *snapshot).await?;
+        let sums = sqlx::query!(
+            "SELECT
+                 (SELECT coalesce(sum(cost_pico_usd), 0) FROM entries) AS 'entries_cost!: i64',
+                 (SELECT coalesce(sum(charge_pico_usd), 0) FROM entries) AS 'entries_charge!: i64',
+                 (SELECT coalesce(sum(cost_pico_usd), 0) FROM daily_usage) AS 'daily_cost!: i64',
+                 (SELECT coalesce(sum(charge_pico_usd), 0) FROM daily_usage) AS 'daily_charge!: i64'"
+        )
+        .fetch_one(&mut *snapshot)
+        .await?;
+        snapshot.rollback().await?;
+        let missing = missing_commits(commits.count, commits.missing, marked);
+        let mut findings: Vec<Finding> = missing.map(|(_, words)| Finding(words)).into_iter().collect();
+        let (cost, charge) = (sums.entries_cost, sums.entries_charge);
+        if (cost, charge) != (sums.daily_cost, sums.daily_charge) {
+            findings.push(Finding("roll-up: the daily rows and the entries have other sums".to_owned()));
+        }
+        Ok(findings)
+    }
+}
+
 async fn integrity(connection: &mut SqliteConnection) -> Result<Vec<Finding>, ReadError> {
     let lines: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check").fetch_all(&mut *connection).await?;
     let broken = lines.into_iter().filter(|line| line != "ok");

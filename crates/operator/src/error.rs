@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use ledger::{OpenError, WriteError};
+use ledger::{OpenError, ReadError, WriteError};
+use metering::MoneyError;
 use openrouter::{ClientError, ManagementError};
 use settings::Invalid;
 
@@ -43,6 +44,27 @@ pub enum OperatorError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A directory without clients.
+    #[error("there is no client in {directory}; hint: --clients names another directory", directory = .directory.display())]
+    NoClients {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A database in which nothing is recorded yet.
+    #[error("{path} has no organisation yet; hint: start the sidecar, or `mai-usage setup --production`", path = .path.display())]
+    NoOrganisation {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// What was found is not as it should be; it has been told in full.
+    #[error("{0}")]
+    NotWell(String),
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A sum that is too large.
+    #[error(transparent)]
+    Money(#[from] MoneyError),
     /// A sidecar that did not answer.
     #[error(transparent)]
     Sidecar(#[from] SidecarError),
@@ -132,4 +154,13 @@ impl OperatorError {
             _ => Failure::Other,
         }
     }
+}
+
+/// An error with what caused it, in one line.
+pub(crate) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    // A transparent error says what its source says.
+    let mut words: Vec<String> = chain.map(ToString::to_string).collect();
+    words.dedup();
+    words.join(": ").replace('\n', " ")
 }

@@ -12,10 +12,13 @@ mod keys;
 mod limit;
 mod making;
 mod private_file;
+mod report;
 mod setup;
 mod sidecar;
+mod table;
 #[cfg(test)]
 mod testing;
+mod usd;
 
 pub use account::AccountArgs;
 pub use clients::{ChosenClients, DirectoryArgs};
@@ -24,10 +27,13 @@ pub use env_file::EnvFileError;
 pub use error::{Failure, OperatorError};
 pub use keys::{FindError, KeysAction, KeysArgs, PlanError, SecretArgs};
 pub use private_file::FileError;
+pub use report::{By, Format, ReportArgs};
 pub use setup::{SetupArgs, SetupError};
 pub use sidecar::SidecarError;
 
 /// `mai-usage keys`.
 pub use keys::run as keys;
+/// `mai-usage report`.
+pub use report::run as report;
 /// `mai-usage setup`.
 pub use setup::run as setup;

@@ -5,6 +5,8 @@
 mod dotenv;
 mod keys;
 mod person;
+mod report;
+mod server;
 mod setup;
 
 use std::os::unix::fs::PermissionsExt as _;
