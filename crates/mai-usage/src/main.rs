@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use metering::Clock;
-use operator::{Console, KeysArgs, OperatorError, ReportArgs, SetupArgs};
+use operator::{Console, DoctorArgs, KeysArgs, OperatorError, ReportArgs, SetupArgs, StatusArgs};
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
@@ -41,6 +41,10 @@ enum Command {
     Keys(KeysArgs),
     /// Who owes what: cost, charge and profit by client, user, model, month or day.
     Report(ReportArgs),
+    /// How the clients are, a line each: health, use, limit, polls, backups.
+    Status(StatusArgs),
+    /// What is wrong, and what to do about it.
+    Doctor(DoctorArgs),
     /// Show it all on made-up chats against a simulated OpenRouter.
     Demo {
         /// End after the summary instead of staying up.
@@ -64,6 +68,12 @@ async fn main() -> ExitCode {
         }
         Command::Report(arguments) => {
             done(operator::report(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Status(arguments) => {
+            done(operator::status(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Doctor(arguments) => {
+            done(operator::doctor(arguments, &mut Console::of_process(), &system_clock()).await)
         }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
     };

@@ -4,4 +4,7 @@
 
 mod command_line;
 mod operator;
+#[path = "../../../operator/tests/it/server.rs"]
+mod server;
 mod sessions;
+mod watching;

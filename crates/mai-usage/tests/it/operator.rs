@@ -7,19 +7,19 @@ use openrouter_sim::{DEFAULT_MANAGEMENT_KEY, Options, Simulator};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-struct Ground {
-    sim: Simulator,
+pub(crate) struct Ground {
+    pub(crate) sim: Simulator,
     folder: TempDir,
 }
 
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ground {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let sim = Simulator::start(Options { keys: Vec::new(), ..Options::default() }).await.unwrap();
         let ground = Self { sim, folder: tempfile::tempdir().unwrap() };
         private(&ground.path("management"), DEFAULT_MANAGEMENT_KEY);
@@ -27,21 +27,26 @@ impl Ground {
         ground
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ended {
+    /// With the account's management key.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
+        let (management, host) = (self.path("management").display().to_string(), self.sim.base_url());
+        let account = ["--management-key-file", &management, "--openrouter-host", &host];
+        Self::run_alone(&[arguments, &account].concat()).await
+    }
+
+    pub(crate) async fn run_alone(arguments: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mai-usage"));
         command.args(arguments).env_clear().stdin(std::process::Stdio::null());
-        command.arg("--management-key-file").arg(self.path("management"));
-        command.arg("--openrouter-host").arg(self.sim.base_url());
         let output = command.output().await.unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         Ended { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
 
-    async fn setup(&self) -> Ended {
+    pub(crate) async fn setup(&self) -> Ended {
         let folder = self.path("client").display().to_string();
         let name = ["--organization", "ABC Company Sp. z o.o.", "--limit", "250"];
         self.run(&[&["setup", "--folder", &folder, "--production"][..], &name].concat()).await

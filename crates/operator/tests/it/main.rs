@@ -8,6 +8,7 @@ mod person;
 mod report;
 mod server;
 mod setup;
+mod status;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;

@@ -26,6 +26,7 @@ pub(crate) struct Call<'a> {
 
 impl Server {
     pub(crate) fn new() -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
         Self(tempfile::tempdir().unwrap())
     }
 
