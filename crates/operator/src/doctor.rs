@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::clients::ChosenClients;
 use crate::keys::pretty;
+use crate::table::counted;
 use crate::{Console, OperatorError};
 use check::{Check, Checked, Level};
 use gather::Depth;
@@ -59,31 +60,29 @@ pub async fn run(args: DoctorArgs, console: &mut Console, clock: &Clock) -> Resu
         pretty(&Answer { failed, warnings, clients: &checked })
     } else {
         let least = if args.quiet { Level::Warn } else { Level::Ok };
-        format!("{}{failed} failed, {warnings} warnings", for_people(&checked, least))
+        format!("{}{failed} failed, {}", for_people(&checked, least), counted(warnings, "warning"))
     };
     console.say(&text)?;
     if failed == 0 {
         return Ok(());
     }
-    Err(OperatorError::NotWell(format!("{failed} checks failed; what to do stands beside each")))
+    Err(OperatorError::NotWell(format!("{} failed; what to do stands beside each", counted(failed, "check"))))
 }
 
 fn for_people(checked: &[Checked], least: Level) -> String {
-    let mut text = String::new();
+    let mut lines = Vec::new();
     for Checked { client, checks } in checked {
         let told: Vec<&Check> = checks.iter().filter(|check| check.level >= least).collect();
         if told.is_empty() {
             continue;
         }
-        text += &format!("{}\n", client.as_deref().unwrap_or("this server"));
-        for Check { level, check, found, fix } in told {
-            text += &format!("  {:<4}  {check:<13} {}\n", level.name(), shown(found));
-            if let Some(fix) = fix {
-                text += &format!("        fix: {}\n", shown(fix));
-            }
+        lines.push(shown(client.as_deref().unwrap_or("this server")));
+        for Check { level, name, found, fix } in told {
+            lines.push(format!("  {:<4}  {name:<13} {}", level.name(), shown(found)));
+            lines.extend(fix.iter().map(|fix| format!("        fix: {}", shown(fix))));
         }
     }
-    text
+    lines.into_iter().map(|line| line + "\n").collect()
 }
 
 /// What was found comes from outside: what would move the cursor is shown as it is not.

@@ -130,7 +130,7 @@ fn note(report: &Report, format: Format, console: &mut Console) {
         let Sums { cost_usd, charge_usd, profit_usd, not_yet_known, .. } = report.total;
         console.note(&format!("total: cost {cost_usd}, charge {charge_usd}, profit {profit_usd} USD"));
         if not_yet_known > 0 {
-            console.note(&format!("not yet known: {not_yet_known} calls, whose cost is in none of the sums"));
+            console.note(&print::not_yet_known(report));
         }
     }
 }

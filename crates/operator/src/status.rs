@@ -76,6 +76,7 @@ struct Books {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the unit stands last in the name of an amount")]
 struct Month {
     cost_usd: Usd,
     charge_usd: Usd,

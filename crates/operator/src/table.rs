@@ -39,3 +39,10 @@ pub(crate) fn text(text: &str) -> Cell {
 pub(crate) fn number(number: impl fmt::Display) -> Cell {
     Cell::new(number).set_alignment(CellAlignment::Right)
 }
+
+/// `1 call`, `2 calls`.
+pub(crate) fn counted(count: impl fmt::Display, what: &str) -> String {
+    let count = count.to_string();
+    let end = if count == "1" { "" } else { "s" };
+    format!("{count} {what}{end}")
+}

@@ -16,7 +16,8 @@ pub(super) enum Level {
 pub(super) struct Check {
     pub(super) level: Level,
     /// What was looked at, in a word.
-    pub(super) check: &'static str,
+    #[serde(rename = "check")]
+    pub(super) name: &'static str,
     /// What was found.
     pub(super) found: String,
     /// What to do about it; `None` where there is nothing to do.
@@ -31,16 +32,16 @@ pub(super) struct Checked {
 }
 
 impl Check {
-    pub(super) fn ok(check: &'static str, found: impl Into<String>) -> Self {
-        Self { level: Level::Ok, check, found: found.into(), fix: None }
+    pub(super) fn ok(name: &'static str, found: impl Into<String>) -> Self {
+        Self { level: Level::Ok, name, found: found.into(), fix: None }
     }
 
-    pub(super) fn warn(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { level: Level::Warn, check, found: found.into(), fix: Some(fix.into()) }
+    pub(super) fn warn(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Warn, name, found: found.into(), fix: Some(fix.into()) }
     }
 
-    pub(super) fn fail(check: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { level: Level::Fail, check, found: found.into(), fix: Some(fix.into()) }
+    pub(super) fn fail(name: &'static str, found: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Fail, name, found: found.into(), fix: Some(fix.into()) }
     }
 }
 

@@ -89,7 +89,7 @@ fn services(text: &str) -> Vec<Service<'_>> {
         }
         match words.strip_suffix(':') {
             Some(name) if indent <= *depth.get_or_insert(indent) => {
-                services.push(Service { name, lines: Vec::new() })
+                services.push(Service { name, lines: Vec::new() });
             }
             _ => {
                 if let Some(service) = services.last_mut() {

@@ -16,7 +16,6 @@ use crate::sidecar::Health;
 pub(super) struct Facts {
     /// The name of its folder.
     pub(super) client: String,
-    pub(super) folder: PathBuf,
     pub(super) now: Timestamp,
     /// Why there is nothing else, where there is nothing else.
     pub(super) env: Result<EnvFile, String>,

@@ -73,7 +73,6 @@ async fn client(folder: &Path, (depth, has_docker): (Depth, bool), now: Timestam
         mai,
         last_backup: backups::last(&client.folder),
         client: client.name,
-        folder: client.folder,
         env: Ok(client.env),
         now,
     }
@@ -82,7 +81,6 @@ async fn client(folder: &Path, (depth, has_docker): (Depth, bool), now: Timestam
 fn unread(folder: &Path, why: String, now: Timestamp) -> Facts {
     Facts {
         client: folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().into_owned(),
-        folder: folder.to_owned(),
         now,
         env: Err(why),
         key: KeyFacts::Missing,

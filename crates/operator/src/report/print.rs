@@ -7,7 +7,7 @@ use super::rows::{Row, Sums};
 use super::{By, Format, Report};
 use crate::OperatorError;
 use crate::keys::pretty;
-use crate::table::{NONE, number, printed, table, text};
+use crate::table::{NONE, counted, number, printed, table, text};
 
 /// What tells the clients apart.
 const OWNER: [&str; 3] = ["client", "organisation_id", "organisation"];
@@ -55,14 +55,17 @@ fn for_people(report: &Report) -> String {
     }
     table.add_row([text("TOTAL"), text("")].into_iter().chain(cells(&report.total)));
     let mut said =
-        format!("{}\n{} to {}, amounts in USD", printed(&table), report.period.from, report.period.to);
+        vec![printed(&table), format!("{} to {}, amounts in USD", report.period.from, report.period.to)];
     if report.total.not_yet_known > 0 {
-        said += &format!(
-            "\nnot yet known: {} calls, whose cost is in none of the sums",
-            report.total.not_yet_known
-        );
+        said.push(not_yet_known(report));
     }
-    said
+    said.join("\n")
+}
+
+/// In words.
+pub(super) fn not_yet_known(report: &Report) -> String {
+    let calls = counted(report.total.not_yet_known, "call");
+    format!("not yet known: {calls}, whose cost is in none of the sums")
 }
 
 fn cells(sums: &Sums) -> [comfy_table::Cell; 6] {

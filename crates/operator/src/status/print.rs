@@ -39,13 +39,11 @@ pub(super) fn table(clients: &[ClientStatus], total: &Total, now: Timestamp) -> 
         number(total.orphans),
     ]);
     let mut said =
-        format!("{}\nthis month, amounts in USD; a poll and a backup by their age", printed(&table));
+        vec![printed(&table), "this month, amounts in USD; a poll and a backup by their age".to_owned()];
     for client in clients {
-        for reason in &client.reasons {
-            said += &format!("\n{}: {reason}", client.client);
-        }
+        said.extend(client.reasons.iter().map(|reason| format!("{}: {reason}", client.client)));
     }
-    said
+    said.join("\n")
 }
 
 fn row(client: &ClientStatus, now: Timestamp) -> Vec<Cell> {

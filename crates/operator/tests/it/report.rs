@@ -127,7 +127,7 @@ async fn a_month_is_that_of_the_zone_and_unknown_is_not_0() {
         months["rows"].as_array().unwrap().iter().map(|row| row["month"].as_str().unwrap()).collect();
     assert_eq!(months, ["2026-09", "2026-10", "2026-11", "2026-11"]);
     let table = report(&server, &["--month", "2026-11"]).await.out;
-    assert!(table.contains("not yet known: 1 calls, whose cost is in none of the sums"), "{table}");
+    assert!(table.contains("not yet known: 1 call, whose cost is in none of the sums"), "{table}");
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ company-a  Name of celina <celina@example.com>       0       0               0  
 company-b  Name of =evil <=evil@example.com>         1      22  1.000000000001  1.300000000001             0.3              0
 TOTAL                                                4      88 16.500001000001 21.450001300001  4.950000300000              1
 2026-11-01 to 2026-11-30, amounts in USD
-not yet known: 1 calls, whose cost is in none of the sums";
+not yet known: 1 call, whose cost is in none of the sums";
     let words = |text: &str| -> Vec<Vec<String>> {
         text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
     };

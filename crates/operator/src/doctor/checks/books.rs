@@ -93,11 +93,12 @@ fn disk(file: &FileFacts) -> Option<Check> {
     let found = format!("{megabytes} MB and {} files are left", disk.free_files);
     let fix = "remove old images (`docker image prune`) and backups, or make the disk larger: a full disk stops every chat";
     let few_files = disk.files > 0 && disk.free_files < WARN_FILES;
-    Some(match disk.free_bytes {
-        ..FAIL_BYTES => Check::fail("disk", found, fix),
-        ..WARN_BYTES => Check::warn("disk", found, fix),
-        _ if few_files => Check::warn("disk", found, fix),
-        _ => Check::ok("disk", format!("{megabytes} MB are left")),
+    Some(if disk.free_bytes < FAIL_BYTES {
+        Check::fail("disk", found, fix)
+    } else if disk.free_bytes < WARN_BYTES || few_files {
+        Check::warn("disk", found, fix)
+    } else {
+        Check::ok("disk", format!("{megabytes} MB are left"))
     })
 }
 

@@ -112,7 +112,6 @@ fn sound() -> Facts {
     let owner = Some(Owner { uid: 65_532, mode: 0o600 });
     Facts {
         client: "company-a".to_owned(),
-        folder: "/srv/mai/company-a".into(),
         now: now(),
         env: Ok(EnvFile::parse(&env()).unwrap()),
         key: answered(KeyAnswer::Accepted(counter())),
@@ -138,7 +137,7 @@ fn wrong(checks: &[Check]) -> Vec<(Level, &'static str, String)> {
     wrong
         .map(|check| {
             assert!(check.fix.as_ref().is_some_and(|fix| !fix.is_empty()), "{check:?}");
-            (check.level, check.check, check.found.clone())
+            (check.level, check.name, check.found.clone())
         })
         .collect()
 }
@@ -208,7 +207,11 @@ fn tokens() {
         "please-change-me-0123456789-abcdefghijk",
         (Level::Warn, "tokens", "USAGE_ADMIN_TOKEN can"),
     );
-    check_env("Europe/Warsaw\n", "Europe/Warsaw\nAPP_TITLE=$NAME\n", (Level::Warn, "quotes", "single quotes"));
+    check_env(
+        "Europe/Warsaw\n",
+        "Europe/Warsaw\nAPP_TITLE=$NAME\n",
+        (Level::Warn, "quotes", "single quotes"),
+    );
 }
 
 #[test]
