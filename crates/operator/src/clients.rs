@@ -153,6 +153,17 @@ mod tests {
         assert!(b.database().ends_with("company-b/data/mai-usage.db"));
     }
 
+    /// As one that only root may enter; a link to itself cannot be followed by root either.
+    #[test]
+    fn a_folder_that_cannot_be_looked_into_is_not_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("company-a");
+        std::fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(".env", folder.join(".env")).unwrap();
+        let found = list(directory.path()).unwrap();
+        assert!(matches!(found.as_slice(), [Err(OperatorError::File(_))]), "{found:?}");
+    }
+
     #[test]
     fn a_folder_without_one_is_told() {
         let folder = tempfile::tempdir().unwrap();

@@ -55,16 +55,16 @@ async fn a_quick_look_finds_a_roll_up_that_differs_and_commits_that_are_missing(
     books.ledger.settle(settle(call, "1")).await.unwrap();
     let path = books.folder.path().join("usage.db");
     let reader = LedgerReader::open(&path).await.unwrap();
-    assert_eq!(reader.verify_quickly().await.unwrap(), []);
+    assert_eq!(reader.verify_quickly(&books.org, Date::MIN).await.unwrap(), []);
     let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
     sqlx::query("UPDATE daily_usage SET charge_pico_usd = charge_pico_usd + 1")
         .execute(&mut connection)
         .await
         .unwrap();
-    let findings = reader.verify_quickly().await.unwrap();
+    let findings = reader.verify_quickly(&books.org, Date::MIN).await.unwrap();
     assert!(findings.len() == 1 && findings[0].to_string().contains("roll-up"), "{findings:?}");
     sqlx::query("UPDATE commits SET count = 1").execute(&mut connection).await.unwrap();
-    let findings = reader.verify_quickly().await.unwrap();
+    let findings = reader.verify_quickly(&books.org, Date::MIN).await.unwrap();
     assert!(findings.len() == 2 && findings[0].to_string().contains("missing"), "{findings:?}");
 }
 

@@ -41,3 +41,28 @@ fn disk(folder: &Path) -> Option<Disk> {
     let free_bytes = disk.f_bavail.saturating_mul(disk.f_frsize);
     Some(Disk { free_bytes, free_files: disk.f_favail, files: disk.f_files })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_and_the_disk_are_looked_at() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("usage.db");
+        let missing = file(&path);
+        assert!(missing.owner.is_none() && missing.folder_owner.is_some() && missing.disk.is_some());
+        std::fs::write(&path, "").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        std::fs::write(folder.path().join("usage.db-wal"), "12345").unwrap();
+        let found = file(&path);
+        assert_eq!((found.owner.unwrap().mode, found.log_bytes, found.strangers.len()), (0o640, 5, 0));
+        assert!(found.disk.unwrap().free_bytes > 0);
+        // Where the test may give a file away.
+        if std::os::unix::fs::chown(folder.path().join("usage.db-wal"), Some(65_532), None).is_ok() {
+            assert_eq!(file(&path).strangers, [folder.path().join("usage.db-wal")]);
+        }
+    }
+}

@@ -129,7 +129,7 @@ async fn read(
     let bill = reader.bill(&scope, UsageBy::User).await?;
     let nobody = bill.usage.iter().filter(|usage| usage.user_id.as_deref() == Some(UNATTRIBUTED));
     let findings = match depth {
-        Depth::Quick => reader.verify_quickly().await?,
+        Depth::Quick => reader.verify_quickly(&organisation.id, from).await?,
         Depth::Deep => reader.verify().await?.findings,
     };
     let oldest_open = bill.unknown.iter().find(|unknown| unknown.state == "open");
