@@ -100,6 +100,8 @@ struct Total {
     clients: usize,
     /// Those that can work.
     working: usize,
+    /// Those whose file could not be read: the sums lack them.
+    unread: usize,
     calls_today: i64,
     month: Month,
     open_calls: i64,
@@ -171,6 +173,7 @@ impl Total {
         Ok(Self {
             clients: clients.len(),
             working: clients.iter().filter(|client| client.state.works()).count(),
+            unread: clients.iter().filter(|client| client.books.is_none()).count(),
             calls_today: books().map(|books| books.calls_today).sum(),
             month,
             open_calls: books().map(|books| books.open_calls).sum(),

@@ -26,7 +26,7 @@ pub(super) struct Facts {
     /// The text of the compose file, where there is one.
     pub(super) compose: Option<String>,
     /// `None` where Docker does not tell.
-    pub(super) containers: Option<Vec<Container>>,
+    pub(super) containers: Option<Result<Vec<Container>, String>>,
     pub(super) mai: MaiFacts,
     pub(super) last_backup: Option<Timestamp>,
 }
@@ -82,6 +82,8 @@ pub(super) struct BookFacts {
     pub(super) zone: String,
     /// Whether a key is recorded: one that was typed into mAI is learned.
     pub(super) has_key: bool,
+    /// Whether that is another one than `.env` names.
+    pub(super) has_other_key: bool,
     /// What `verify` found, or its quick part.
     pub(super) findings: Vec<String>,
     pub(super) last_poll: Option<Reconciliation>,

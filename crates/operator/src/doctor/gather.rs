@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use ledger::{LedgerReader, Organisation, Scope, UsageBy};
 use metering::UNATTRIBUTED;
+use secrecy::ExposeSecret as _;
 use serde::Deserialize;
 
 use super::facts::{BookFacts, Facts, FileFacts, KeyFacts, MaiFacts, ServerFacts, SidecarFacts};
@@ -59,8 +60,8 @@ async fn client(folder: &Path, (depth, has_docker): (Depth, bool), now: Timestam
     };
     let path = client.database();
     let patience = if depth == Depth::Deep { DEEP_PATIENCE } else { PATIENCE };
-    let books = tokio::time::timeout(patience, books(&path, depth, now));
-    let containers = async { if has_docker { containers::of(&client.folder).await.ok() } else { None } };
+    let books = tokio::time::timeout(patience, books(&client, depth, now));
+    let containers = async { if has_docker { Some(containers::of(&client.folder).await) } else { None } };
     let (key, books, sidecar, containers, mai) =
         tokio::join!(key(&client), books, sidecar(&client), containers, mai(&client));
     Facts {
@@ -108,21 +109,22 @@ async fn key(client: &Client) -> KeyFacts {
     }
 }
 
-async fn books(path: &Path, depth: Depth, now: Timestamp) -> Result<BookFacts, String> {
-    let reader = LedgerReader::open(path).await.map_err(|error| in_words(&error))?;
-    let books = read(&reader, path, depth, now).await;
+async fn books(client: &Client, depth: Depth, now: Timestamp) -> Result<BookFacts, String> {
+    let reader = LedgerReader::open(&client.database()).await.map_err(|error| in_words(&error))?;
+    let books = read(&reader, client, depth, now).await;
     reader.close().await;
     books.map_err(|error| in_words(&error))
 }
 
 async fn read(
     reader: &LedgerReader,
-    path: &Path,
+    client: &Client,
     depth: Depth,
     now: Timestamp,
 ) -> Result<BookFacts, OperatorError> {
     let organisation = reader.organisation().await?;
-    let organisation = organisation.ok_or_else(|| OperatorError::NoOrganisation { path: path.to_owned() })?;
+    let organisation =
+        organisation.ok_or_else(|| OperatorError::NoOrganisation { path: client.database() })?;
     let today = organisation.zone.day_of(now);
     let (from, to) = (today.first_of_month(), today.last_of_month());
     let scope = Scope { org_id: organisation.id.clone(), user_id: None, from, to };
@@ -140,6 +142,9 @@ async fn read(
         monthly_limit,
         zone: zone.name().to_owned(),
         has_key: api_key.is_some(),
+        has_other_key: api_key
+            .zip(client.env.get("OPENROUTER_API_KEY"))
+            .is_some_and(|(recorded, own)| recorded.expose_secret() != own),
         findings: findings.iter().map(ToString::to_string).collect(),
         last_poll: reader.last_reconciliations(1).await?.into_iter().next(),
         unsettled: reader.unsettled(None).await?,

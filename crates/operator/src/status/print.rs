@@ -4,7 +4,7 @@ use comfy_table::Cell;
 use jiff::Timestamp;
 
 use super::{Books, ClientStatus, Month, Total};
-use crate::table::{NONE, number, printed, table as with_header, text};
+use crate::table::{NONE, counted, number, printed, table as with_header, text};
 
 pub(super) fn table(clients: &[ClientStatus], total: &Total, now: Timestamp) -> String {
     let mut table = with_header([
@@ -40,6 +40,9 @@ pub(super) fn table(clients: &[ClientStatus], total: &Total, now: Timestamp) -> 
     ]);
     let mut said =
         vec![printed(&table), "this month, amounts in USD; a poll and a backup by their age".to_owned()];
+    if total.unread > 0 {
+        said.push(format!("the totals lack {}, which could not be read", counted(total.unread, "client")));
+    }
     for client in clients {
         said.extend(client.reasons.iter().map(|reason| format!("{}: {reason}", client.client)));
     }

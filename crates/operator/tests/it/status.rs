@@ -126,10 +126,17 @@ async fn one_that_is_broken_stops_none_of_the_others() {
     assert!(
         told["clients"][3]["last_backup_at"].is_string() && told["clients"][2]["last_backup_at"].is_null()
     );
+    assert_eq!(told["total"]["unread"], 2);
     let (said, _) = status(&server, &[]).await;
-    for words in
-        ["broken: ", "line 1", "degraded: bypass!", "full: no space", "TOTAL          2 of 7", "32.5 %"]
-    {
+    for words in [
+        "broken: ",
+        "line 1",
+        "degraded: bypass!",
+        "full: no space",
+        "TOTAL          2 of 7",
+        "32.5 %",
+        "the totals lack 2 clients",
+    ] {
         assert!(said.out.contains(words), "{words}: {}", said.out);
     }
 }

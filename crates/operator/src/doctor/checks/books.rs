@@ -122,6 +122,7 @@ fn organisation(facts: &Facts, books: &BookFacts) -> Check {
     let limit = |text: &str| Limit::read(text).ok().map(|limit| limit.amount());
     let recorded = books.monthly_limit.as_deref().unwrap_or("unlimited");
     let differs = [
+        ("OPENROUTER_API_KEY", books.has_other_key),
         ("ORGANIZATION_NAME", facts.value("ORGANIZATION_NAME").is_some_and(|name| name != books.name)),
         (
             "SPENDING_LIMIT",

@@ -20,14 +20,20 @@ pub(in super::super) fn checks(facts: &Facts) -> Vec<Check> {
     let mut checks = sidecar(facts);
     checks.extend(mai(facts));
     checks.extend(facts.compose.as_deref().map(compose::checks).unwrap_or_default());
-    for container in facts.containers.iter().flatten() {
-        checks.extend(of_container(container));
-    }
-    if facts.containers.as_ref().is_some_and(Vec::is_empty) && facts.compose.is_some() {
-        let fix = "`docker-compose up -d` in the client's folder";
-        checks.push(Check::fail("containers", "there are none", fix));
-    }
+    checks.extend(containers(facts));
     checks
+}
+
+fn containers(facts: &Facts) -> Vec<Check> {
+    match &facts.containers {
+        None => Vec::new(),
+        Some(Err(why)) => vec![Check::warn("containers", why.clone(), "look at Docker's own log")],
+        Some(Ok(containers)) if containers.is_empty() && facts.compose.is_some() => {
+            let fix = "`docker-compose up -d` in the client's folder";
+            vec![Check::fail("containers", "there are none", fix)]
+        }
+        Some(Ok(containers)) => containers.iter().flat_map(of_container).collect(),
+    }
 }
 
 fn sidecar(facts: &Facts) -> Vec<Check> {

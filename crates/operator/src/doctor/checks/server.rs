@@ -80,7 +80,7 @@ fn shared(clients: &[Facts]) -> Vec<Check> {
 fn images(clients: &[Facts]) -> Vec<Check> {
     let mut images: BTreeMap<&str, BTreeMap<&str, BTreeSet<&str>>> = BTreeMap::new();
     for client in clients {
-        for container in client.containers.iter().flatten() {
+        for container in client.containers.iter().flatten().flatten() {
             let of_service = images.entry(&container.service).or_default();
             of_service.entry(&container.image_id).or_default().insert(&client.client);
         }
