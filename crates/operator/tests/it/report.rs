@@ -224,6 +224,28 @@ async fn an_empty_ledger_is_a_row_of_zeros_and_stays_as_it_is() {
     assert!(error.unwrap().to_string().contains("there is no client in"));
 }
 
+/// Root reads what belongs to the container's user, who has to be able to open it again.
+#[tokio::test]
+async fn what_reading_leaves_beside_a_file_belongs_to_its_owner() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let server = two_companies().await;
+    let database = server.database("company-a");
+    let folder = database.parent().unwrap();
+    let files = || std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+    if files().any(|file| chown(file, Some(65_532), Some(65_532)).is_err()) {
+        // Only root may give files away.
+        return;
+    }
+    let held = SqliteConnection::connect(&format!("sqlite:{}", database.display())).await.unwrap();
+    report(&server, &["--month", "2026-11"]).await;
+    drop(held);
+    report(&server, &["--month", "2026-11"]).await;
+    for file in files() {
+        let metadata = file.metadata().unwrap();
+        assert_eq!((metadata.uid(), metadata.mode() & 0o777), (65_532, 0o600), "{}", file.display());
+    }
+}
+
 /// The sidecar has the file open, and writes on.
 #[tokio::test]
 async fn a_report_is_read_beside_a_running_writer() {
