@@ -14,6 +14,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::error::{OpenError, ReadError};
+use crate::reads::organisation::recorded_id;
 use crate::{LedgerReader, Verification};
 
 /// What a file holds, by which two of them can be told apart.
@@ -111,14 +112,7 @@ impl LedgerReader {
     /// [`ReadError`] where it cannot be read, as where it is no ledger.
     pub async fn contents(&self) -> Result<Contents, ReadError> {
         let mut transaction = self.pool.begin().await?;
-        let organisation = sqlx::query_scalar!(
-            "SELECT id
-             FROM client_organizations
-             ORDER BY is_active DESC, created_at, id
-             LIMIT 1"
-        )
-        .fetch_optional(&mut *transaction)
-        .await?;
+        let organisation = recorded_id(&mut transaction).await?;
         let row = sqlx::query!(
             "SELECT (SELECT count FROM commits) AS 'commits!: i64',
                     (SELECT coalesce(max(id), 0) FROM entries) AS 'last_entry!: i64',
@@ -133,7 +127,7 @@ impl LedgerReader {
         let written = [row.booked_at_ms, row.admitted_at_ms, row.polled_at_ms, row.probed_at_ms];
         let instant = |ms: i64| Timestamp::from_millisecond(ms).ok();
         Ok(Contents {
-            organisation: organisation.map(OrgId::new),
+            organisation,
             commits: row.commits,
             last_entry: row.last_entry,
             written_at: written.into_iter().flatten().max().and_then(instant),

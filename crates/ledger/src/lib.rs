@@ -13,10 +13,12 @@ mod place;
 mod reads {
     pub(crate) mod adding;
     pub(crate) mod awaiting;
+    pub(crate) mod bill;
     pub(crate) mod due;
     pub(crate) mod entries;
     pub(crate) mod imports;
     pub(crate) mod kept;
+    pub(crate) mod organisation;
     pub(crate) mod organisations;
     pub(crate) mod polls;
     pub(crate) mod prices;
@@ -53,6 +55,7 @@ pub use original::{
 };
 pub use place::{EmptyPlace, PlaceError};
 pub use reads::awaiting::{AwaitingCall, Unsettled};
+pub use reads::bill::{Bill, UnknownCost};
 pub use reads::due::OpenCall;
 pub use reads::entries::{EntryPlace, EntryRecord, NoPlace};
 pub use reads::imports::{IMPORT, Imported};

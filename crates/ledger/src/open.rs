@@ -129,9 +129,10 @@ impl LedgerReader {
     /// Opens a file for reading only, beside a running daemon.
     ///
     /// # Errors
-    /// [`OpenError`] where it is missing or no ledger.
+    /// [`OpenError`] where it is missing, others may read it, or its schema is another program's.
     pub async fn open(path: &Path) -> Result<Self, OpenError> {
         refuse_readable_by_others(path)?;
+        refuse_other_schema(path).await?;
         Self::connect(path).await
     }
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use futures_util::TryStreamExt as _;
-use metering::{DailyKey, DailySum, EntryFacts, Markup, PicoUsd, RollUp};
+use jiff::civil::Date;
+use metering::{DailyKey, DailySum, EntryFacts, Markup, OrgId, PicoUsd, RollUp};
 use sqlx::SqliteConnection;
 
 use crate::LedgerReader;
@@ -74,6 +75,51 @@ impl LedgerReader {
         findings.extend(calls_that_do_not_fit(&mut transaction).await?);
         transaction.rollback().await?;
         Ok(Verification { entries, daily_rows: daily.len() as u64, cost, charge, findings })
+    }
+}
+
+impl LedgerReader {
+    /// A look that takes a moment: no commit is missing, and the sums of the roll-up of `org_id` since the day `since` are those
+    /// of the entries. What [`verify`](Self::verify) finds beside that it does not.
+    ///
+    /// # Errors
+    /// [`ReadError`] where the file cannot be read at all.
+    pub async fn verify_quickly(&self, org_id: &OrgId, since: Date) -> Result<Vec<Finding>, ReadError> {
+        let marked = marked_commits(&self.path);
+        let mut snapshot = self.pool.begin().await?;
+        let commits = sqlx::query!("SELECT count, missing FROM commits").fetch_one(&mut *snapshot).await?;
+        let (org_id, since) = (org_id.as_str(), since.to_string());
+        let entries = sqlx::query!(
+            "SELECT
+                 coalesce(sum(cost_pico_usd), 0) AS 'cost!: i64',
+                 coalesce(sum(charge_pico_usd), 0) AS 'charge!: i64'
+             FROM entries INDEXED BY entries_by_day
+             WHERE org_id = ?1 AND day >= ?2",
+            org_id,
+            since,
+        )
+        .fetch_one(&mut *snapshot)
+        .await?;
+        let daily = sqlx::query!(
+            "SELECT
+                 coalesce(sum(cost_pico_usd), 0) AS 'cost!: i64',
+                 coalesce(sum(charge_pico_usd), 0) AS 'charge!: i64'
+             FROM daily_usage
+             WHERE org_id = ?1 AND day >= ?2",
+            org_id,
+            since,
+        )
+        .fetch_one(&mut *snapshot)
+        .await?;
+        snapshot.rollback().await?;
+        let missing = missing_commits(commits.count, commits.missing, marked);
+        let mut findings: Vec<Finding> = missing.map(|(_, words)| Finding::Loss(words)).into_iter().collect();
+        if (entries.cost, entries.charge) != (daily.cost, daily.charge) {
+            findings.push(Finding::Damage(format!(
+                "roll-up: since {since} the daily rows and the entries have other sums"
+            )));
+        }
+        Ok(findings)
     }
 }
 

@@ -13,7 +13,10 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use metering::Clock;
-use operator::{BackupArgs, Console, DbArgs, KeysArgs, OperatorError, ReconcileArgs, RestoreArgs, SetupArgs};
+use operator::{
+    BackupArgs, Console, DbArgs, DoctorArgs, KeysArgs, OperatorError, ReconcileArgs, ReportArgs, RestoreArgs,
+    SetupArgs, StatusArgs,
+};
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
@@ -47,6 +50,12 @@ enum Command {
     Restore(RestoreArgs),
     /// A client's database: make, check, clean, take over the original's.
     Db(DbArgs),
+    /// Who owes what: cost, charge and profit by client, user, model, month or day.
+    Report(ReportArgs),
+    /// How the clients are, a line each: health, use, limit, polls, backups.
+    Status(StatusArgs),
+    /// What is wrong, and what to do about it.
+    Doctor(DoctorArgs),
     /// Show it all on made-up chats against a simulated OpenRouter.
     Demo {
         /// End after the summary instead of staying up.
@@ -79,6 +88,15 @@ async fn main() -> ExitCode {
         }
         Command::Db(arguments) => {
             done(operator::db(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Report(arguments) => {
+            done(operator::report(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Status(arguments) => {
+            done(operator::status(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Doctor(arguments) => {
+            done(operator::doctor(arguments, &mut Console::of_process(), &system_clock()).await)
         }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
     };

@@ -121,6 +121,14 @@ impl PicoUsd {
         self.0.checked_add(other.0).map(Self).ok_or(MoneyError::Overflow)
     }
 
+    /// The difference.
+    ///
+    /// # Errors
+    /// [`MoneyError::Overflow`] where it does not fit.
+    pub fn checked_sub(self, other: Self) -> Result<Self, MoneyError> {
+        self.0.checked_sub(other.0).map(Self).ok_or(MoneyError::Overflow)
+    }
+
     /// True below zero.
     #[must_use]
     pub const fn is_negative(self) -> bool {
@@ -230,6 +238,8 @@ mod tests {
     #[test]
     fn sums_are_checked() {
         assert_eq!(PicoUsd::new(i64::MAX).checked_add(PicoUsd::new(1)), Err(MoneyError::Overflow));
+        assert_eq!(PicoUsd::new(i64::MIN).checked_sub(PicoUsd::new(1)), Err(MoneyError::Overflow));
+        assert_eq!(PicoUsd::new(1).checked_sub(PicoUsd::new(3)), Ok(PicoUsd::new(-2)));
         assert_eq!(PicoUsd::parse("9300000"), Err(MoneyError::Overflow));
     }
 

@@ -73,6 +73,8 @@ pub(crate) struct Answer {
     pub(crate) status: http::StatusCode,
     pub(crate) content_type: Option<HeaderValue>,
     pub(crate) body: Bytes,
+    /// `OpenRouter`'s clock, as it says (`Date`).
+    pub(crate) date: Option<String>,
 }
 
 /// The client could not be made.
@@ -211,12 +213,25 @@ impl Client {
     /// # Errors
     /// [`UpstreamError`] where no whole answer came.
     pub async fn key(&self, key: &SecretString) -> Result<KeyAnswer, UpstreamError> {
-        let (status, _, body) = self.get("key", key).await?;
-        Ok(match status.as_u16() {
+        Ok(self.key_and_date(key).await?.0)
+    }
+
+    /// As [`key`](Self::key), with the clock of `OpenRouter` where it tells it: to the second.
+    ///
+    /// # Errors
+    /// As [`key`](Self::key).
+    pub async fn key_and_date(
+        &self,
+        key: &SecretString,
+    ) -> Result<(KeyAnswer, Option<Timestamp>), UpstreamError> {
+        let Answer { status, body, date, .. } = self.ask(http::Method::GET, "key", key, None).await?;
+        let answer = match status.as_u16() {
             200 => read_key(&body),
             401 | 403 => KeyAnswer::Rejected,
             other => KeyAnswer::Refused(format!("HTTP status {other}")),
-        })
+        };
+        let date = date.and_then(|date| jiff::fmt::rfc2822::parse(&date).ok());
+        Ok((answer, date.map(|date| date.timestamp())))
     }
 
     /// Asks a free question and answers with its status, content type and body.
@@ -252,6 +267,8 @@ impl Client {
         }
         let mut response = request.send().await.map_err(|error| describe(&error))?;
         let content_type = response.headers().get(header::CONTENT_TYPE).cloned();
+        let date =
+            response.headers().get(header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| describe(&error))? {
             if body.len() + piece.len() > LONGEST_ANSWER_BYTES {
@@ -259,7 +276,7 @@ impl Client {
             }
             body.extend_from_slice(&piece);
         }
-        Ok(Answer { status: response.status(), content_type, body: body.into() })
+        Ok(Answer { status: response.status(), content_type, body: body.into(), date })
     }
 
     fn url(&self, path_and_query: &str) -> String {

@@ -23,6 +23,14 @@ pub enum KeyAnswer {
 pub struct KeyCounter {
     /// US dollars used since the key was made: `OpenRouter`'s text and the amount; `None` where not understood.
     pub usage: Option<(String, PicoUsd)>,
+    /// What it may spend until its limit is reset; `None` without a limit.
+    pub limit: Option<PicoUsd>,
+    /// What of the limit is left; `None` without a limit.
+    pub limit_remaining: Option<PicoUsd>,
+    /// `daily`, `weekly`, `monthly`; `None` where the limit is for the key's whole life.
+    pub limit_reset: Option<String>,
+    /// When it ends, RFC 3339; `None` where it does not.
+    pub expires_at: Option<String>,
 }
 
 /// Reads the body of a 200.
@@ -35,7 +43,14 @@ pub(crate) fn read_key(body: &[u8]) -> KeyAnswer {
         return KeyAnswer::Management;
     }
     let usage = data.raw("usage").and_then(|text| Some((text.to_owned(), PicoUsd::parse(text).ok()?.amount)));
-    KeyAnswer::Accepted(KeyCounter { usage })
+    let amount = |name| Some(PicoUsd::parse(data.raw(name)?).ok()?.amount);
+    KeyAnswer::Accepted(KeyCounter {
+        usage,
+        limit: amount("limit"),
+        limit_remaining: amount("limit_remaining"),
+        limit_reset: data.text("limit_reset"),
+        expires_at: data.text("expires_at"),
+    })
 }
 
 /// The name `OpenRouter` has for a key: the lower-case hex SHA-256 of its whole text.
@@ -56,7 +71,13 @@ mod tests {
     #[test]
     fn the_counter_is_read_exactly() {
         let KeyAnswer::Accepted(counter) = read_key(br#"{"data":{"usage":775.944651377}}"#) else { panic!() };
-        assert_eq!(counter.usage.unwrap().1.pico(), 775_944_651_377_000);
+        assert_eq!(counter.usage.as_ref().unwrap().1.pico(), 775_944_651_377_000);
+        assert_eq!((counter.limit, counter.limit_reset), (None, None));
+        let limited = br#"{"data":{"usage":1,"limit":250.5,"limit_remaining":-0.5,"limit_reset":"monthly","expires_at":null}}"#;
+        let KeyAnswer::Accepted(counter) = read_key(limited) else { panic!() };
+        assert_eq!(counter.limit.map(PicoUsd::pico), Some(250_500_000_000_000));
+        assert_eq!(counter.limit_remaining.map(PicoUsd::pico), Some(-500_000_000_000));
+        assert_eq!((counter.limit_reset.as_deref(), counter.expires_at), (Some("monthly"), None));
         assert_eq!(read_key(br#"{"data":{"is_management_key":true,"usage":0}}"#), KeyAnswer::Management);
         assert!(matches!(read_key(b"<html>"), KeyAnswer::Refused(_)));
     }

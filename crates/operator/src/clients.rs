@@ -57,23 +57,41 @@ pub(crate) struct Client {
 impl ChosenClients {
     /// The clients chosen, by name. One whose `.env` cannot be read is an error of its own, so that the others can go on.
     pub(crate) fn find(&self) -> Result<Vec<Result<Client, OperatorError>>, OperatorError> {
-        if self.all { list(&self.directory.directory) } else { Ok(vec![Client::read(&self.folder)]) }
+        Ok(self.folders()?.iter().map(|folder| Client::read(folder)).collect())
+    }
+
+    /// The folders of the clients chosen, by name; at least one.
+    pub(crate) fn folders(&self) -> Result<Vec<PathBuf>, OperatorError> {
+        if !self.all {
+            return Ok(vec![self.folder.clone()]);
+        }
+        let directory = &self.directory.directory;
+        let folders = folders_in(directory)?;
+        if folders.is_empty() {
+            return Err(OperatorError::NoClients { directory: directory.clone() });
+        }
+        Ok(folders)
     }
 }
 
 /// Every folder below `directory` that has an `.env`, by name.
 pub(crate) fn list(directory: &Path) -> Result<Vec<Result<Client, OperatorError>>, OperatorError> {
+    Ok(folders_in(directory)?.iter().map(|folder| Client::read(folder)).collect())
+}
+
+fn folders_in(directory: &Path) -> Result<Vec<PathBuf>, OperatorError> {
     let system =
         |source| private_file::FileError::System { attempted: "read", path: directory.to_owned(), source };
     let mut folders: Vec<PathBuf> = Vec::new();
     for entry in std::fs::read_dir(directory).map_err(system)? {
         let folder = entry.map_err(system)?.path();
-        if folder.join(ENV_FILE).exists() {
+        // A folder that may not be looked into is told of when it is read, and not left out.
+        if folder.is_dir() && folder.join(ENV_FILE).try_exists().unwrap_or(true) {
             folders.push(folder);
         }
     }
     folders.sort();
-    Ok(folders.iter().map(|folder| Client::read(folder)).collect())
+    Ok(folders)
 }
 
 impl Client {
@@ -156,6 +174,17 @@ mod tests {
         assert_eq!((b.name.as_str(), b.usage_port()), ("company-b", 9002));
         assert!(a.database().ends_with("company-a/books.db"));
         assert!(b.database().ends_with("company-b/data/mai-usage.db"));
+    }
+
+    /// As one that only root may enter; a link to itself cannot be followed by root either.
+    #[test]
+    fn a_folder_that_cannot_be_looked_into_is_not_left_out() {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = directory.path().join("company-a");
+        std::fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(".env", folder.join(".env")).unwrap();
+        let found = list(directory.path()).unwrap();
+        assert!(matches!(found.as_slice(), [Err(OperatorError::File(_))]), "{found:?}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ledger::{OpenError, OriginalError, ReadError, WriteError};
+use metering::MoneyError;
 use openrouter::{ClientError, ManagementError};
 use settings::Invalid;
 
@@ -62,6 +63,27 @@ pub enum OperatorError {
     /// A backup that was not put back.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// A directory without clients.
+    #[error("there is no client in {directory}; hint: --clients names another directory", directory = .directory.display())]
+    NoClients {
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// A database in which nothing is recorded yet.
+    #[error("{path} has no organisation yet; hint: start the sidecar, or `mai-usage setup --production`", path = .path.display())]
+    NoOrganisation {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// What was found is not as it should be; it has been told in full.
+    #[error("{0}")]
+    NotWell(String),
+    /// The database could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A sum that is too large.
+    #[error(transparent)]
+    Money(#[from] MoneyError),
     /// A sidecar that did not answer.
     #[error(transparent)]
     Sidecar(#[from] SidecarError),
@@ -118,9 +140,6 @@ pub enum OperatorError {
     /// The database could not be written.
     #[error("cannot write the database")]
     Record(#[from] WriteError),
-    /// The database could not be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
     /// The original's database.
     #[error(transparent)]
     Original(#[from] OriginalError),
@@ -173,4 +192,13 @@ impl OperatorError {
             _ => Failure::Other,
         }
     }
+}
+
+/// An error with what caused it, in one line.
+pub(crate) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    // A transparent error says what its source says.
+    let mut words: Vec<String> = chain.map(ToString::to_string).collect();
+    words.dedup();
+    words.join(": ").replace('\n', " ")
 }

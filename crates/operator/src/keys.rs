@@ -21,7 +21,6 @@ use find::find;
 use plan::{Rest, Step};
 
 pub(crate) use plan::{Named, amount_of, limit_in_words};
-pub(crate) use table::{empty_table, printed};
 
 pub use find::FindError;
 pub use plan::PlanError;

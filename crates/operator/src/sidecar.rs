@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -53,6 +54,17 @@ pub enum SidecarError {
     },
 }
 
+/// What `/health` says.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub(crate) struct Health {
+    /// `ok`, `degraded` or `unavailable`.
+    pub(crate) status: String,
+    /// The program's version.
+    pub(crate) version: String,
+    /// What is not as it should be, in words.
+    pub(crate) reasons: Vec<String>,
+}
+
 /// What the API tells beside an error's status (RFC 9457).
 #[derive(serde::Deserialize)]
 struct Problem {
@@ -91,27 +103,45 @@ impl Sidecar {
         self.ask(self.http.post(format!("{}{path}", self.base)).json(body)).await
     }
 
+    /// How it says that it is: `/health` answers with the same words whether it can work or not.
+    pub(crate) async fn health(&self) -> Result<Health, SidecarError> {
+        let (status, bytes) = self.send(self.http.get(format!("{}/health", self.base))).await?;
+        let can_work = status.is_success() || status == StatusCode::SERVICE_UNAVAILABLE;
+        self.read(if can_work { StatusCode::OK } else { status }, &bytes)
+    }
+
     async fn ask<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, SidecarError> {
+        let (status, bytes) = self.send(request).await?;
+        self.read(status, &bytes)
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<(StatusCode, Vec<u8>), SidecarError> {
         let request = match &self.token {
             Some(token) => request.bearer_auth(token.expose_secret()),
             None => request,
         };
-        let address = || self.base.clone();
-        let broken = |error: reqwest::Error| SidecarError::Answer {
-            address: address(),
-            why: error.without_url().to_string(),
-        };
+        let broken = |error: reqwest::Error| self.unexpected(&error.without_url());
         let response = request.send().await.map_err(|error| {
-            if error.is_connect() { SidecarError::Silent { address: address() } } else { broken(error) }
+            if error.is_connect() {
+                SidecarError::Silent { address: self.base.clone() }
+            } else {
+                broken(error)
+            }
         })?;
         let status = response.status();
-        let bytes = response.bytes().await.map_err(broken)?;
+        Ok((status, response.bytes().await.map_err(broken)?.to_vec()))
+    }
+
+    fn read<T: DeserializeOwned>(&self, status: StatusCode, bytes: &[u8]) -> Result<T, SidecarError> {
         if !status.is_success() {
             let told =
-                serde_json::from_slice(&bytes).map_or_else(|_| String::new(), |told: Problem| told.detail);
-            return Err(SidecarError::Status { address: address(), status: status.as_u16(), told });
+                serde_json::from_slice(bytes).map_or_else(|_| String::new(), |told: Problem| told.detail);
+            return Err(SidecarError::Status { address: self.base.clone(), status: status.as_u16(), told });
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| SidecarError::Answer { address: address(), why: error.to_string() })
+        serde_json::from_slice(bytes).map_err(|error| self.unexpected(&error))
+    }
+
+    fn unexpected(&self, why: &dyn std::error::Error) -> SidecarError {
+        SidecarError::Answer { address: self.base.clone(), why: why.to_string() }
     }
 }

@@ -169,20 +169,14 @@ fn csv(columns: Vec<&'static str>, rows: Rows) -> Body {
 }
 
 fn line(cells: impl Iterator<Item = String>) -> Result<Vec<u8>, ApiError> {
-    let internal = |why: String| ApiError::Internal(why);
-    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    writer.write_record(cells).map_err(|error| internal(error.to_string()))?;
-    writer.into_inner().map_err(|error| internal(error.to_string()))
+    spreadsheet::line(cells).map_err(|error| ApiError::Internal(error.to_string()))
 }
 
-/// The text of a cell. A name that a spreadsheet would take for a formula is led by an apostrophe.
+/// The text of a cell.
 fn csv_cell(row: &Value, column: &str) -> String {
     match row.get(column) {
         Some(Value::String(text)) if AMOUNTS.contains(&column) => text.clone(),
-        Some(Value::String(text)) if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n']) => {
-            format!("'{text}")
-        }
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => spreadsheet::text(text).into_owned(),
         None | Some(Value::Null) => String::new(),
         Some(other) => other.to_string(),
     }
@@ -278,7 +272,5 @@ mod tests {
         ] {
             assert_eq!(csv_cell(&row, column), text, "{column}");
         }
-        let line = line(["a\"b,c\nd".to_owned(), "e".to_owned()].into_iter()).unwrap();
-        assert_eq!(String::from_utf8(line).unwrap(), "\"a\"\"b,c\nd\",e\r\n");
     }
 }

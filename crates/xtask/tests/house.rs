@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// The crates from the top to the bottom: each may use only what stands below it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "mai-usage",
     "daemon",
     "operator",
@@ -20,6 +20,7 @@ const ORDER: [&str; 14] = [
     "sample-ledger",
     "ledger",
     "metering",
+    "spreadsheet",
     "openrouter-sim",
     "xtask",
 ];

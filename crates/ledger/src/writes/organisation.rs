@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 
 use crate::error::WriteError;
 use crate::organisation::Organisation;
+use crate::reads::organisation::{read, recorded_id};
 use crate::writer::Write;
 
 /// The name of an organisation that nobody has named yet; the original's.
@@ -70,7 +71,7 @@ impl Write for OrganisationFacts {
         } else if self.name_something() {
             self.update(&id, connection).await?;
         }
-        read(&id, connection).await
+        Ok(read(&id, connection).await?)
     }
 }
 
@@ -79,18 +80,8 @@ impl OrganisationFacts {
         if let Some(id) = &self.id {
             return Ok(id.clone());
         }
-        let recorded = sqlx::query_scalar!(
-            "SELECT id
-             FROM client_organizations
-             ORDER BY is_active DESC, created_at, id
-             LIMIT 1"
-        )
-        .fetch_optional(connection)
-        .await?;
-        Ok(match recorded {
-            Some(id) => OrgId::new(id),
-            None => OrgId::of_name(self.name.as_deref().unwrap_or(UNNAMED)),
-        })
+        let recorded = recorded_id(connection).await?;
+        Ok(recorded.unwrap_or_else(|| OrgId::of_name(self.name.as_deref().unwrap_or(UNNAMED))))
     }
 
     fn name_something(&self) -> bool {
@@ -179,25 +170,4 @@ async fn is_recorded(id: &OrgId, connection: &mut SqliteConnection) -> Result<bo
     .fetch_one(connection)
     .await?;
     Ok(rows > 0)
-}
-
-async fn read(id: &OrgId, connection: &mut SqliteConnection) -> Result<Organisation, WriteError> {
-    let text = id.as_str();
-    let row = sqlx::query!(
-        "SELECT name, openrouter_api_key, markup_rate, monthly_limit, billing_email, timezone
-         FROM client_organizations
-         WHERE id = ?1",
-        text,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(Organisation {
-        id: id.clone(),
-        name: row.name,
-        api_key: row.openrouter_api_key.map(SecretString::from),
-        markup: Markup::parse(&row.markup_rate).map_err(WriteError::refused)?,
-        monthly_limit: row.monthly_limit,
-        billing_email: row.billing_email,
-        zone: BillingZone::named(&row.timezone).map_err(WriteError::refused)?,
-    })
 }

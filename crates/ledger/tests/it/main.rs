@@ -4,6 +4,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "a check that ends a value may take it")]
 
 mod adjusting;
+mod billing;
 mod copying;
 mod kept;
 mod opening;

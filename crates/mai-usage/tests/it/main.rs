@@ -5,4 +5,7 @@
 mod backup;
 mod command_line;
 mod operator;
+#[path = "../../../operator/tests/it/server.rs"]
+mod server;
 mod sessions;
+mod watching;

@@ -31,11 +31,16 @@ impl Ground {
         self.folder.path().join(name)
     }
 
+    /// With the account's management key.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Ended {
+        let (management, host) = (self.path("management").display().to_string(), self.sim.base_url());
+        let account = ["--management-key-file", &management, "--openrouter-host", &host];
+        Self::run_alone(&[arguments, &account].concat()).await
+    }
+
+    pub(crate) async fn run_alone(arguments: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mai-usage"));
         command.args(arguments).env_clear().stdin(std::process::Stdio::null());
-        command.arg("--management-key-file").arg(self.path("management"));
-        command.arg("--openrouter-host").arg(self.sim.base_url());
         let output = command.output().await.unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         Ended { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }

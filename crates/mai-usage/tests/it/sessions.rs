@@ -1,6 +1,48 @@
 //! The sessions in the documents are what the program says.
 
-#[test]
-fn the_documents_tell_what_happens() {
-    trycmd::TestCases::new().case("../../docs/operations.md");
+use std::os::unix::fs::PermissionsExt as _;
+
+use crate::server::{Call, Server};
+
+const SONNET: &str = "anthropic/claude-sonnet-4.5";
+const MINI: &str = "openai/gpt-5-mini";
+
+/// The server of the documents: two companies in November.
+async fn server() -> Server {
+    let server = Server::new();
+    let call = |user, model, cost, at| Call { user, model, cost, at };
+    let first = [
+        call("anna", SONNET, Some("12.5"), "2026-11-03T09:00:00Z"),
+        call("anna", MINI, Some("0.00154"), "2026-11-03T09:01:00Z"),
+        call("bob", MINI, Some("0.000001"), "2026-11-15T12:00:00Z"),
+        call("bob", SONNET, None, "2026-11-16T12:00:00Z"),
+        // Not in November.
+        call("bob", SONNET, Some("7"), "2026-10-31T22:59:59Z"),
+    ];
+    server.client("company-a", "Company_A", &first).await;
+    let second = [call("celina", MINI, Some("3.25"), "2026-11-20T12:00:00Z")];
+    server.client("company-b", "Company B", &second).await;
+    server
+}
+
+/// The commands that read a whole server read that one, as if it were in `/srv/mai`.
+#[tokio::test]
+async fn the_documents_tell_what_happens() {
+    let server = server().await;
+    let program = env!("CARGO_BIN_EXE_mai-usage");
+    let directory = server.path().display();
+    let wrapper = server.path().join("mai-usage");
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in\n\
+         report*--all*) exec '{program}' \"$@\" --clients '{directory}' ;;\n\
+         *) exec '{program}' \"$@\" ;;\nesac\n"
+    );
+    std::fs::write(&wrapper, text).unwrap();
+    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let shown = tokio::task::spawn_blocking(move || {
+        let cases = trycmd::TestCases::new();
+        cases.register_bin("mai-usage", wrapper).case("../../docs/operations.md");
+        cases.run();
+    });
+    shown.await.unwrap();
 }

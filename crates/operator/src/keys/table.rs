@@ -1,18 +1,14 @@
 //! Keys for people.
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::Cell;
 use metering::PicoUsd;
 use openrouter::KeyRecord;
 
 use super::find::short;
-
-/// What stands where there is nothing.
-const NONE: &str = "-";
+use crate::table::{NONE, number, plain_table, printed, table, text};
 
 pub(super) fn list(keys: &[KeyRecord]) -> String {
-    let mut table =
-        empty_table(["NAME", "HASH", "STATE", "LIMIT", "RESET", "LEFT", "THIS MONTH", "LAST USED"]);
+    let mut table = table(["NAME", "HASH", "STATE", "LIMIT", "RESET", "LEFT", "THIS MONTH", "LAST USED"]);
     for key in keys {
         table.add_row(vec![
             text(&key.name),
@@ -29,8 +25,7 @@ pub(super) fn list(keys: &[KeyRecord]) -> String {
 }
 
 pub(super) fn usage(keys: &[KeyRecord]) -> String {
-    let mut table =
-        empty_table(["NAME", "HASH", "TODAY", "THIS WEEK", "THIS MONTH", "IN ALL", "LIMIT", "LEFT"]);
+    let mut table = table(["NAME", "HASH", "TODAY", "THIS WEEK", "THIS MONTH", "IN ALL", "LIMIT", "LEFT"]);
     for key in keys {
         let amounts = [
             &key.usage_daily,
@@ -49,8 +44,7 @@ pub(super) fn usage(keys: &[KeyRecord]) -> String {
 pub(super) fn show(key: &KeyRecord) -> String {
     let usd = |told: &Option<String>| told.as_deref().map_or_else(|| NONE.to_owned(), plain);
     let told = |told: &Option<String>| told.clone().unwrap_or_else(|| NONE.to_owned());
-    let mut table = Table::new();
-    table.load_style(NOTHING);
+    let mut table = plain_table();
     let rows = [
         ("name", key.name.clone()),
         ("hash", key.hash.clone()),
@@ -74,28 +68,8 @@ pub(super) fn show(key: &KeyRecord) -> String {
     printed(&table)
 }
 
-/// As wide as its content: what is cut cannot be copied.
-pub(crate) fn empty_table<const N: usize>(header: [&str; N]) -> Table {
-    let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
-    table
-}
-
-/// Without blanks at the ends of lines, and without the one that every line begins with.
-pub(crate) fn printed(table: &Table) -> String {
-    let lines: Vec<String> =
-        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
-    lines.join("\n")
-}
-
-/// A name comes from outside: what would move the cursor is shown as it is not.
-pub(crate) fn text(text: &str) -> Cell {
-    let shown: String = text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
-    Cell::new(shown)
-}
-
 fn amount(told: Option<&str>) -> Cell {
-    Cell::new(told.map_or_else(|| NONE.to_owned(), plain)).set_alignment(CellAlignment::Right)
+    number(told.map_or_else(|| NONE.to_owned(), plain))
 }
 
 /// Every digit, without an exponent.

@@ -4,12 +4,12 @@ use comfy_table::{Cell, CellAlignment};
 use metering::PicoUsd;
 
 use super::{Day, Report};
-use crate::keys::{empty_table, printed};
+use crate::table::{self, printed};
 
 pub(super) fn of(report: &Report) -> String {
     let header =
         ["DAY (UTC)", "OPENROUTER", "LEDGER", "UNATTRIBUTED", "CORRECTED", "DIFFERENCE", "ACTIVITY", "STATE"];
-    let mut table = empty_table(header);
+    let mut table = table::table(header);
     for day in &report.days {
         let compared = &day.compared;
         let amounts = [

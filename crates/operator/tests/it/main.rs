@@ -9,7 +9,10 @@ mod house;
 mod keys;
 mod person;
 mod reconcile;
+mod report;
+mod server;
 mod setup;
+mod status;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

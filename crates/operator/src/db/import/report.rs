@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::ImportArgs;
 use super::plan::{Facts, PlannedDay, SAMPLE, State, Wanted, until};
 use crate::keys::pretty;
-use crate::keys::table::{empty_table, printed, text};
+use crate::table::{printed, table, text};
 use crate::{Console, OperatorError};
 
 /// Everything.
@@ -104,7 +104,7 @@ impl Report {
         if json {
             return console.say(&pretty(self));
         }
-        let mut rows = empty_table(["DAY", "DAY ROW", "USERS", "MODELS", "COUNTER", "BOOKED", "STATE"]);
+        let mut rows = table(["DAY", "DAY ROW", "USERS", "MODELS", "COUNTER", "BOOKED", "STATE"]);
         for day in &self.days {
             let day_row = match day.day_rows.as_slice() {
                 [] => day
