@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use metering::Clock;
-use operator::{Console, KeysArgs, OperatorError, SetupArgs};
+use operator::{ClientArgs, Console, KeysArgs, OperatorError, SetupArgs};
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
@@ -39,6 +39,8 @@ enum Command {
     Setup(SetupArgs),
     /// The account's keys at OpenRouter: make, list, limit, stop, replace, delete.
     Keys(KeysArgs),
+    /// The clients of this server: make one, list, change, upgrade, remove.
+    Client(ClientArgs),
     /// Show it all on made-up chats against a simulated OpenRouter.
     Demo {
         /// End after the summary instead of staying up.
@@ -59,6 +61,9 @@ async fn main() -> ExitCode {
         }
         Command::Keys(arguments) => {
             done(operator::keys(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Client(arguments) => {
+            done(operator::client(arguments, &mut Console::of_process(), &system_clock()).await)
         }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
     };

@@ -6,6 +6,8 @@ use ledger::{OpenError, WriteError};
 use openrouter::{ClientError, ManagementError};
 use settings::Invalid;
 
+use crate::client::ClientsError;
+use crate::docker::DockerError;
 use crate::env_file::EnvFileError;
 use crate::keys::{FindError, PlanError};
 use crate::private_file::FileError;
@@ -46,6 +48,12 @@ pub enum OperatorError {
     /// A sidecar that did not answer.
     #[error(transparent)]
     Sidecar(#[from] SidecarError),
+    /// The clients of this server.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
+    /// Docker.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
     /// The management key is no key.
     #[error("the management key must be one line that begins with `sk-or-`")]
     ManagementKey,
@@ -122,6 +130,7 @@ impl OperatorError {
             Self::Missing { .. }
             | Self::Value { .. }
             | Self::Find(FindError::Several { .. })
+            | Self::Clients(ClientsError::NoPort { .. } | ClientsError::NotConfirmed { .. })
             | Self::Setup(SetupError::SecretUnknown { .. } | SetupError::KeyDead) => Failure::Usage,
             Self::ManagementKey
             | Self::File(FileError::Mode { .. } | FileError::NotText { .. } | FileError::TooLong { .. })

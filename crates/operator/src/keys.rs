@@ -20,6 +20,7 @@ use find::find;
 use plan::{Rest, Step};
 
 pub(crate) use plan::{Named, amount_of, limit_in_words};
+pub(crate) use table::{printed, table, text};
 
 pub use find::FindError;
 pub use plan::PlanError;

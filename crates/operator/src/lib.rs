@@ -4,8 +4,10 @@
 //! `--dry-run` ends before the first step.
 
 mod account;
+mod client;
 mod clients;
 mod console;
+mod docker;
 mod env_file;
 mod error;
 mod keys;
@@ -18,15 +20,21 @@ mod sidecar;
 mod testing;
 
 pub use account::AccountArgs;
+pub use client::{
+    ClientAction, ClientArgs, ClientsError, KeyFate, PlaceArgs, Proxy, ProxyArgs, SettingsArgs,
+};
 pub use clients::{ChosenClients, DirectoryArgs};
 pub use console::{Asker, Console};
+pub use docker::DockerError;
 pub use env_file::EnvFileError;
 pub use error::{Failure, OperatorError};
 pub use keys::{FindError, KeysAction, KeysArgs, PlanError, SecretArgs};
 pub use private_file::FileError;
-pub use setup::{SetupArgs, SetupError};
+pub use setup::{OrganisationArgs, SetupArgs, SetupError};
 pub use sidecar::SidecarError;
 
+/// `mai-usage client`.
+pub use client::run as client;
 /// `mai-usage keys`.
 pub use keys::run as keys;
 /// `mai-usage setup`.

@@ -73,21 +73,21 @@ pub(super) fn show(key: &KeyRecord) -> String {
 }
 
 /// As wide as its content: what is cut cannot be copied.
-fn table<const N: usize>(header: [&str; N]) -> Table {
+pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled).set_header(header);
     table
 }
 
 /// Without blanks at the ends of lines, and without the one that every line begins with.
-fn printed(table: &Table) -> String {
+pub(crate) fn printed(table: &Table) -> String {
     let lines: Vec<String> =
         table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
     lines.join("\n")
 }
 
 /// A name comes from outside: what would move the cursor is shown as it is not.
-fn text(text: &str) -> Cell {
+pub(crate) fn text(text: &str) -> Cell {
     let shown: String = text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect();
     Cell::new(shown)
 }
