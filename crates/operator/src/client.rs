@@ -174,6 +174,9 @@ pub struct ProxyArgs {
     /// The command that makes it read them again.
     #[arg(long, value_name = "COMMAND")]
     pub reload: Option<String>,
+    /// The command that makes a missing certificate for nginx; the host name is put behind it.
+    #[arg(long, value_name = "COMMAND")]
+    pub certify: Option<String>,
 }
 
 /// What a command of `client` works with.

@@ -20,7 +20,7 @@ const FOLDER_MODE: u32 = 0o700;
 /// Added to a file's name while its successor is written; neither proxy takes it for a site.
 const SUCCESSOR: &str = ".mai-usage-new";
 
-/// How much of what a reload complained about is told.
+/// How much of what a command complained about is told.
 const LONGEST_COMPLAINT: usize = 600;
 
 /// What the steps work on.
@@ -54,6 +54,7 @@ impl Work<'_> {
                 console.note(&format!("done: {service} {told}"));
                 return Ok(());
             }
+            Step::Certify { command } => certify(command)?,
             Step::Reload { command } => reload(command).or_else(|error| self.put_back(error))?,
         }
         console.note(&format!("done: {step}"));
@@ -123,18 +124,26 @@ fn give(path: &Path) -> Result<(), ClientsError> {
     lchown(path, Some(SIDECAR_ID), Some(SIDECAR_ID)).map_err(owner)
 }
 
-/// Runs the provider's own command.
+/// Makes the proxy read its sites again.
 pub(super) fn reload(command: &str) -> Result<(), ClientsError> {
+    run(command).map_err(|told| ClientsError::Reload { command: command.to_owned(), told })
+}
+
+/// Gets a certificate.
+fn certify(command: &str) -> Result<(), ClientsError> {
+    run(command).map_err(|told| ClientsError::Certify { command: command.to_owned(), told })
+}
+
+/// Runs a command of the provider's own, and answers what it said where it failed.
+fn run(command: &str) -> Result<(), String> {
     let output = Command::new("sh").args(["-c", command]).stdin(std::process::Stdio::null()).output();
-    let told = match output {
-        Ok(output) if output.status.success() => return Ok(()),
-        Ok(output) => {
-            String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
-        }
-        Err(error) => error.to_string(),
-    };
-    let told = told.chars().take(LONGEST_COMPLAINT).collect();
-    Err(ClientsError::Reload { command: command.to_owned(), told })
+    let output = output.map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let line = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    Err(line.chars().take(LONGEST_COMPLAINT).collect())
 }
 
 #[cfg(test)]

@@ -45,6 +45,14 @@ pub enum ClientsError {
         /// What it said.
         told: String,
     },
+    /// No certificate; the client runs, and nginx serves nothing yet.
+    #[error("`{command}` failed: {told}; hint: does the host name lead to this server? then run it again")]
+    Certify {
+        /// The command.
+        command: String,
+        /// What it said.
+        told: String,
+    },
     /// The sidecar's folder cannot be given to its user.
     #[error("cannot give {path} to the sidecar's user; hint: run it as root", path = .path.display())]
     Owner {

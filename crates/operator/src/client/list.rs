@@ -42,9 +42,10 @@ struct Service {
 }
 
 pub(super) fn list(session: &mut Session<'_>) -> Result<(), OperatorError> {
+    let clients = clients::list(&session.directory)?;
     let docker = session.docker_if_there();
     let mut shown = Vec::new();
-    for client in clients::list(&session.directory)? {
+    for client in clients {
         match client {
             Ok(client) => shown.push(Shown::of(&client, docker.as_ref())?),
             Err(error) => session.console.note(&format!("warning: left out: {error}")),

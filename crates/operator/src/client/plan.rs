@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::ports::PortRange;
-use super::site::Proxy;
+use super::site::{Certificate, Proxy};
 use super::wanted::Wanted;
 use super::{ClientsError, MAI, SIDECAR, compose};
 use crate::clients::{COMPOSE_FILE, port_of};
@@ -53,6 +53,8 @@ pub(super) enum Step {
     GiveToSidecar { folder: PathBuf },
     /// A container as its settings say, until it is healthy. One that is so already goes on as it is.
     Start { service: &'static str },
+    /// A certificate, where it is missing and somebody is named who makes them.
+    Certify { command: String },
     /// The proxy reads its sites again.
     Reload { command: String },
 }
@@ -110,7 +112,20 @@ fn site(wanted: &Wanted, facts: &Facts, ports: (u16, u16)) -> Vec<Step> {
     if wanted.site.proxy != Proxy::None || !steps.is_empty() {
         steps.push(Step::Reload { command: wanted.place.reload.clone() });
     }
+    if let Some(command) = certify(wanted, facts) {
+        steps.push(Step::Certify { command });
+        let files = wanted.site.files(&wanted.name, &wanted.place.sites, true, ports);
+        steps.extend(files.into_iter().filter_map(|file| write(facts, file.path, file.text)));
+        steps.push(Step::Reload { command: wanted.place.reload.clone() });
+    }
     steps
+}
+
+fn certify(wanted: &Wanted, facts: &Facts) -> Option<String> {
+    let waits = wanted.site.proxy == Proxy::Nginx
+        && !facts.has_certificate
+        && matches!(wanted.site.certificate, Certificate::Folder(_));
+    wanted.place.certify.as_ref().filter(|_| waits).map(|command| format!("{command} {}", wanted.site.host))
 }
 
 /// Sites of this client that another setting has left.
@@ -159,7 +174,7 @@ impl fmt::Display for Step {
             Self::RemoveFile { path } => write!(f, "remove {}", path.display()),
             Self::GiveToSidecar { folder } => write!(f, "give {} to the sidecar's user", folder.display()),
             Self::Start { service } => write!(f, "start {service} and wait until it is healthy"),
-            Self::Reload { command } => write!(f, "run `{command}`"),
+            Self::Certify { command } | Self::Reload { command } => write!(f, "run `{command}`"),
         }
     }
 }

@@ -11,7 +11,11 @@ fn env(text: &str) -> EnvFile {
 fn wanted(args: PlaceArgs, own: &str) -> Wanted {
     let args = PlaceArgs {
         host: Some("a.example".into()),
-        proxy_args: crate::client::ProxyArgs { sites: Some("/sites".into()), reload: Some("true".into()) },
+        proxy_args: crate::client::ProxyArgs {
+            sites: Some("/sites".into()),
+            reload: Some("true".into()),
+            ..args.proxy_args
+        },
         ..args
     };
     let (own, server) = (env(own), EnvFile::default());
@@ -130,4 +134,28 @@ fn a_project_that_has_containers_keeps_its_name() {
     let own = "COMPOSE_PROJECT_NAME=by-hand\n";
     let plan = plan(&wanted(PlaceArgs::default(), own), &facts(own, &[])).unwrap();
     assert!(!plan.steps[0].to_string().contains("COMPOSE_PROJECT_NAME"), "{}", plan.steps[0]);
+}
+
+#[test]
+fn a_missing_certificate_is_made_between_two_sites() {
+    let certify = crate::client::ProxyArgs { certify: Some("certbot -d".into()), ..Default::default() };
+    let args = PlaceArgs { proxy_args: certify, ..PlaceArgs::default() };
+    let new = plan(&wanted(args.clone(), ""), &facts("", &[])).unwrap();
+    let orders: Vec<String> = new.steps.iter().map(ToString::to_string).collect();
+    let place = orders.iter().position(|order| order == "run `certbot -d a.example`").unwrap();
+    let site = |step: &Step| match step {
+        Step::WriteFile { path, text, .. } if path.ends_with("mai-a.conf") => {
+            Some(text.contains("ssl_certificate "))
+        }
+        _ => None,
+    };
+    assert_eq!(new.steps[..place].iter().filter_map(site).collect::<Vec<_>>(), [false]);
+    assert_eq!(new.steps[place..].iter().filter_map(site).collect::<Vec<_>>(), [true]);
+    assert_eq!(
+        (&orders[place - 1], orders.last().unwrap()),
+        (&"run `true`".to_owned(), &"run `true`".to_owned())
+    );
+    let facts = Facts { has_certificate: true, ..facts("", &[]) };
+    let steps = plan(&wanted(args, ""), &facts).unwrap().steps;
+    assert!(!steps.iter().any(|step| matches!(step, Step::Certify { .. })), "{steps:?}");
 }

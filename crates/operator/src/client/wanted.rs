@@ -32,6 +32,8 @@ pub(super) struct Wanted {
 pub(super) struct ProxyPlace {
     pub(super) sites: PathBuf,
     pub(super) reload: String,
+    /// What makes a certificate for the host name that is put behind it.
+    pub(super) certify: Option<String>,
 }
 
 /// Who is asked for a value, after the flags.
@@ -82,7 +84,9 @@ impl ProxyPlace {
     pub(super) fn of(args: &ProxyArgs, proxy: Proxy, server: &EnvFile) -> Self {
         let sites = args.sites.clone().or_else(|| server.get("MAI_SITES").map(PathBuf::from));
         let reload = args.reload.as_deref().or_else(|| server.get("MAI_RELOAD"));
+        let certify = args.certify.as_deref().or_else(|| server.get("MAI_CERTIFY"));
         Self {
+            certify: certify.map(str::to_owned),
             sites: sites.unwrap_or_else(|| proxy.folder().into()),
             reload: reload.unwrap_or(proxy.reload()).to_owned(),
         }
