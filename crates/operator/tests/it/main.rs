@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
 
+mod client;
 mod dotenv;
 mod keys;
 mod person;
