@@ -2,13 +2,15 @@
 
 Nothing is pulled: the base images are made by `tests/docker/`. The daemon has its own state in `target/docker-cache`, and it
 leaves the firewall and the routing of the host alone: images are built in the host's network, containers reach each other
-through their bridge, and published ports are carried by Docker's own proxy process. All traffic stays on loopback and on
-those bridges, except that the first runs fetch packages.
+through their bridge, and published ports are carried by Docker's own proxy process. Where the firewall itself is to be shown,
+the test moves into a network of its own first, and the daemon works there as it does on a server. All traffic stays on
+loopback and on those bridges, except that the first runs fetch packages.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import json
 import os
@@ -29,6 +31,11 @@ OPEN_WEBUI_IMAGE = "mai-usage-test/open-webui:0.12.4"
 SIDECAR_IMAGE = "mai-usage:latest"
 # A range that is rarely used. Its first network belongs to the host's side, where the simulator listens.
 ADDRESS_POOL = "base=10.213.0.0/16,size=24"
+
+# What leaves the firewall and the routing alone.
+UNOBTRUSIVE = ["--iptables=false", "--ip6tables=false", "--ip-forward=false"]
+CLONE_NEWNET = 0x40000000
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 # Cold, on two cores that others use as well: debootstrap, and a release build of everything.
 IMAGES_SECONDS = 600.0
@@ -63,10 +70,10 @@ class Phases:
 class Dockerd(Program):
     """A Docker daemon for these tests alone."""
 
-    def __init__(self, directory: Path, state: Path) -> None:
+    def __init__(self, directory: Path, state: Path, options: list[str]) -> None:
         # A socket's path may have 108 bytes, so these stand in a short directory and not under pytest's.
         self.address = f"unix://{state}/docker.sock"
-        options = [
+        words = [
             f"--host={self.address}",
             f"--data-root={CACHE / 'daemon'}",
             f"--exec-root={state}/exec",
@@ -74,13 +81,11 @@ class Dockerd(Program):
             f"--default-address-pool={ADDRESS_POOL}",
             "--log-level=warn",
             "--bridge=none",
-            "--iptables=false",
-            "--ip6tables=false",
-            "--ip-forward=false",
+            *options,
         ]
         path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         # Its mounts are in a namespace of its own, so even a killed daemon leaves none behind.
-        super().__init__("dockerd", ["unshare", "--mount", "dockerd", *options], path, directory)
+        super().__init__("dockerd", ["unshare", "--mount", "dockerd", *words], path, directory)
 
     def start(self) -> None:
         """Starts it, waits until it answers, and removes what an interrupted run has left in it."""
@@ -139,7 +144,20 @@ def run(
 
 
 @contextlib.contextmanager
-def private_daemon(stack: Stack, phases: Phases) -> Iterator[Dockerd]:
+def own_network() -> Iterator[None]:
+    """Moves this thread, and what it starts, into a network without any way out; with ports and a firewall of its own."""
+    with open("/proc/thread-self/ns/net") as before:
+        if _LIBC.unshare(CLONE_NEWNET) != 0:
+            raise OSError(ctypes.get_errno(), "unshare")
+        try:
+            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+            yield
+        finally:
+            assert _LIBC.setns(before.fileno(), CLONE_NEWNET) == 0
+
+
+@contextlib.contextmanager
+def private_daemon(stack: Stack, phases: Phases, options: list[str] = UNOBTRUSIVE) -> Iterator[Dockerd]:
     """The daemon, started. The only reasons to skip are in here."""
     if os.geteuid() != 0:
         pytest.skip("a Docker daemon of one's own needs root")
@@ -148,19 +166,26 @@ def private_daemon(stack: Stack, phases: Phases) -> Iterator[Dockerd]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory(prefix="mai-docker-") as state:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        daemon = Dockerd(stack.directory / "dockerd", Path(state))
+        daemon = Dockerd(stack.directory / "dockerd", Path(state), options)
         try:
             with phases.phase("daemon"):
                 stack.start(daemon)
         except DockerImpossible as reason:
             pytest.skip(str(reason))
-        yield daemon
-        daemon.clear()
-        daemon.terminate()
+        try:
+            yield daemon
+        finally:
+            daemon.clear()
+            daemon.terminate()
 
 
 def build_image(dockerd: Dockerd, phases: Phases) -> dict[str, Any]:
-    """The sidecar's image, built from the Dockerfile as it is."""
+    """The sidecar's image, built from the Dockerfile as it is; with `IMAGE_AS_IT_IS=1` that of an earlier run.
+
+    The latter is for work on these tests alone: a change of any source builds the program anew, for minutes.
+    """
+    if os.environ.get("IMAGE_AS_IT_IS"):
+        return dockerd.inspect(SIDECAR_IMAGE)
     with phases.phase("base images"):
         run(["tests/docker/base-images.sh"], dockerd.environment_of_clients(), IMAGES_SECONDS)
     proxies = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]

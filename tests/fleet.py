@@ -30,10 +30,6 @@ STAND_IN_IMAGE = "mai-usage-test/stand-in-mai:1"
 # The images of a client's first start: two health checks, and mAI's own migration.
 COMMAND_SECONDS = 1200.0
 PASSWORD = "correct horse battery"
-# Far from the ports of an installation on the same host, and twice as many as there are clients.
-MAI_PORTS = "28001-28040"
-USAGE_PORTS = "29001-29040"
-
 _NGINX = """
 daemon off;
 pid {directory}/nginx.pid;
@@ -246,7 +242,7 @@ class Client:
 
     def connects(self, host: str, port: int) -> bool:
         """Whether a program in its mAI's container reaches a port."""
-        script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.5)"
+        script = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 1.0)"
         mai = self.container("mai")["Id"]
         command = ["exec", mai, "python3", "-c", script, host, str(port)]
         return self.fleet.dockerd.client(*command, check=False).returncode == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import sys
 import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -70,4 +72,6 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+# As the first process of a container it would not be ended otherwise.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 ThreadingHTTPServer(("0.0.0.0", 8080), Handler).serve_forever()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -106,6 +106,14 @@ impl Session<'_> {
         }
         make_folder(&self.directory, DIRECTORY_MODE)?;
         make_folder(folder, FOLDER_MODE)?;
+        // Also where somebody else made it.
+        let mode = std::fs::Permissions::from_mode(FOLDER_MODE);
+        let protected = std::fs::set_permissions(folder, mode);
+        protected.map_err(|source| FileError::System {
+            attempted: "protect",
+            path: folder.to_owned(),
+            source,
+        })?;
         make_folder(&folder.join("mai"), FOLDER_MODE)?;
         self.lock(folder)
     }
