@@ -12,7 +12,8 @@ use operator::{ClientArgs, ClientsError, DockerError, Failure, OperatorError};
 use crate::person::Person;
 use crate::{Said, World, dotenv};
 
-/// Images are there unless they are called `nowhere`; containers are files of the project's folder.
+/// Images are there unless they are called `nowhere`, and run unless they are called `bad`; containers are files of the project's folder, with
+/// the image's name in them.
 const DOCKER: &str = r#"#!/bin/sh
 cd "$(dirname "$0")"
 for last; do :; done
@@ -26,7 +27,8 @@ container)
     shift 2; printf '['; comma=
     for id; do
         printf '%s{"Id":"%s","Name":"/%s","Image":"sha256:x","RestartCount":0,' "$comma" "$id" "$id"
-        printf '"State":{"Status":"running","ExitCode":0},'
+        status=running; grep -qs '^bad' projects/*/"$id" && status=exited
+        printf '"State":{"Status":"%s","ExitCode":0},' "$status"
         printf '"Config":{"Image":"mai:1","Labels":{"com.docker.compose.service":"%s"}}}' "$id"
         comma=,
     done; printf ']' ;;
@@ -39,7 +41,7 @@ project=$(sed -n 's/^COMPOSE_PROJECT_NAME=//p' .env)
 for last; do :; done
 case $1 in
 version) echo 1.29 ;;
-up) mkdir -p "$projects/$project" && touch "$projects/$project/$last" ;;
+up) mkdir -p "$projects/$project" && sed -n 's/^MAI_USAGE_IMAGE=//p' .env >"$projects/$project/$last" ;;
 down) rm -rf "$projects/$project" ;;
 esac
 "#;
@@ -247,6 +249,34 @@ async fn a_limit_follows_and_a_plan_shows_it() {
     assert_eq!(world.listed().await[0].limit.as_deref(), Some("300"));
     let of = |name| world.of("company-a", name);
     assert_eq!((of("SPENDING_LIMIT").as_str(), of("MAI_MEMORY").as_str()), ("300", "2g"));
+    world.sim.stop().await;
+}
+
+/// The name of the old image means another one by now: the client gets the image back, not the name.
+#[tokio::test]
+async fn an_upgrade_stops_at_the_first_that_is_not_healthy() {
+    let world = World::with_docker().await;
+    if as_root(world.add("company-a", &ALL).await).is_none() {
+        return;
+    }
+    world.add("company-b", &["--organization", "B", "--limit", "5", "--host", "b.example"]).await.unwrap();
+    let error =
+        world.client_of(Person::absent(), &["upgrade", "--all", "--image", "bad:1"]).await.unwrap_err();
+    let OperatorError::Clients(ClientsError::Upgrade { client, rolled_back, done, left, .. }) = &error else {
+        panic!("{error}")
+    };
+    assert_eq!((client.as_str(), done.as_str(), left.as_str()), ("company-a", "none", "company-b"));
+    assert!(rolled_back.contains("healthy"), "{error}");
+    assert_eq!(world.of("company-a", "MAI_USAGE_IMAGE"), "sha256:x");
+    assert_eq!(world.of("company-b", "MAI_USAGE_IMAGE"), "");
+    let copies = names_in(&world.path("srv/company-a/backups"));
+    assert!(copies.iter().all(|name| name.starts_with("before-upgrade-")) && copies.len() == 1, "{copies:?}");
+    assert!(!world.path("srv/company-a/.mai-usage-upgrade.json").exists());
+    assert!(!world.path("srv/company-b/backups").exists());
+
+    let said = world.client_of(Person::absent(), &["upgrade", "--all", "--image", "good:1"]).await.unwrap();
+    assert_eq!(said.out.matches(": upgraded").count(), 2, "{said:?}");
+    assert_eq!(world.of("company-b", "MAI_USAGE_IMAGE"), "good:1");
     world.sim.stop().await;
 }
 
