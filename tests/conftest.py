@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from browser import chromium
+from dockerd import Dockerd, Phases, private_daemon
 from roads import ROADS, Road, open_road
 from stack import LOG_TAIL_BYTES, Stack
 
@@ -60,3 +61,16 @@ def browser() -> Iterator[Browser]:
 def road(request: pytest.FixtureRequest, stack: Stack) -> Road:
     """Each way to OpenRouter, opened anew: one wrong entry must not fail the tests that come after it."""
     return open_road(request.param, stack)
+
+
+@pytest.fixture(scope="module")
+def phases(request: pytest.FixtureRequest) -> Phases:
+    """Where the slow steps tell their times."""
+    return Phases(request.config)
+
+
+@pytest.fixture(scope="module")
+def dockerd(module_stack: Stack, phases: Phases) -> Iterator[Dockerd]:
+    """A Docker daemon, started; the tests are skipped where none can be."""
+    with private_daemon(module_stack, phases) as daemon:
+        yield daemon

@@ -25,11 +25,11 @@ http {{
     fastcgi_temp_path {directory}/fastcgi;
     uwsgi_temp_path {directory}/uwsgi;
     scgi_temp_path {directory}/scgi;
-    upstream mai_usage {{ server {sidecar}; }}
-    upstream open_webui {{ server {open_webui}; }}
     server {{
         listen 127.0.0.1:{port};
         location = /gateway {{ return 200; }}
+        set $mai_usage {sidecar};
+        set $open_webui {open_webui};
         set $mai_usage_loader {loader};
         include {site};
     }}

@@ -1,20 +1,10 @@
-"""The image and the Compose file as an operator uses them: real Docker, a real Open WebUI, a simulated OpenRouter.
-
-Nothing is pulled: the base images are made by `tests/docker/`. The daemon is a private one, with its own state in
-`target/docker-cache`, and it leaves the firewall and the routing of the host alone: images are built in the host's
-network, containers reach each other through their bridge, and published ports are carried by Docker's own proxy
-process. All traffic stays on loopback and on that bridge, except that the first runs fetch packages.
-"""
+"""The image and the Compose file as an operator uses them: real Docker, a real Open WebUI, a simulated OpenRouter."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
-import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -28,6 +18,18 @@ import httpx
 import pytest
 
 from books import charge_of
+from dockerd import (
+    IMAGES_SECONDS,
+    OPEN_WEBUI_IMAGE,
+    SIDECAR_IMAGE,
+    Dockerd,
+    Phases,
+    build_image,
+    compose_command,
+    docker_client,
+    run,
+    simulator_for_containers,
+)
 from stack import (
     ADMIN_TOKEN,
     ORGANIZATION_ID,
@@ -35,8 +37,6 @@ from stack import (
     PROXY_TOKEN,
     ROOT,
     SIMULATOR_KEY,
-    START_SECONDS,
-    TARGET,
     Program,
     Simulator,
     Stack,
@@ -47,182 +47,27 @@ from stack import (
 )
 
 COMPOSE_FILE = ROOT / "docker-compose.customization.yaml"
-CACHE = TARGET.resolve() / "docker-cache"
-OPEN_WEBUI_IMAGE = "mai-usage-test/open-webui:0.12.4"
-SIDECAR_IMAGE = "mai-usage:latest"
 SESSION_SECRET = "session-secret-" + "c" * 32
-# A range that is rarely used. Its first network belongs to the host's side, where the simulator listens.
-ADDRESS_POOL = "base=10.213.0.0/16,size=24"
-
 MODEL = "openai/gpt-5-mini"
 SIDECAR_UID = 65532
 # A program of this kind is about 20 MB; twice that says that something was put in by mistake.
 IMAGE_LIMIT_BYTES = 40_000_000
 
-# Cold, on two cores that others use as well: debootstrap, and a release build of everything.
-IMAGES_SECONDS = 600.0
-BUILD_SECONDS = 1500.0
 HEALTHY_SECONDS = 240.0
 # A sidecar with nothing under way is gone in a moment; its drain may take 120 s, its grace is 150 s.
 STOP_LIMIT_SECONDS = 30.0
 
 
-def docker_client() -> str:
-    """Debian's own client, if a newer one shadows it: that is what the Dockerfile promises to work with."""
-    return "/usr/bin/docker" if Path("/usr/bin/docker").exists() else "docker"
-
-
-class Phases:
-    """How long the slow steps took, told as they end even where the output of tests is captured."""
-
-    def __init__(self, config: pytest.Config) -> None:
-        self._reporter: Any = config.pluginmanager.getplugin("terminalreporter")
-        self._capture: Any = config.pluginmanager.getplugin("capturemanager")
-
-    def say(self, line: str) -> None:
-        """Writes a line past the capture."""
-        with self._capture.global_and_fixture_disabled():
-            self._reporter.write_line(f"docker: {line}")
-
-    @contextlib.contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Times what is done inside."""
-        started = time.monotonic()
-        yield
-        self.say(f"{name}: {time.monotonic() - started:.1f} s")
-
-
-class Dockerd(Program):
-    """A Docker daemon for these tests alone."""
-
-    def __init__(self, directory: Path, state: Path) -> None:
-        # A socket's path may have 108 bytes, so these stand in a short directory and not under pytest's.
-        self.address = f"unix://{state}/docker.sock"
-        options = [
-            f"--host={self.address}",
-            f"--data-root={CACHE / 'daemon'}",
-            f"--exec-root={state}/exec",
-            f"--pidfile={state}/docker.pid",
-            f"--default-address-pool={ADDRESS_POOL}",
-            "--log-level=warn",
-            "--bridge=none",
-            "--iptables=false",
-            "--ip6tables=false",
-            "--ip-forward=false",
-        ]
-        path = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        # Its mounts are in a namespace of its own, so even a killed daemon leaves none behind.
-        super().__init__("dockerd", ["unshare", "--mount", "dockerd", *options], path, directory)
-
-    def start(self) -> None:
-        """Starts it, waits until it answers, and removes what an interrupted run has left in it."""
-        super().start()
-        wait_until("dockerd answers", self._answers, START_SECONDS)
-        self.clear()
-
-    def _answers(self) -> bool:
-        if not self.running():
-            raise DockerImpossible(f"dockerd ended at once: {self.log()[-600:]}")
-        return self.client("version", check=False).returncode == 0
-
-    def clear(self) -> None:
-        """Removes containers, networks and volumes. Images stay for the next run, but a week-old layer is dropped."""
-        for container in self.client("ps", "--all", "--quiet").stdout.split():
-            self.client("rm", "--force", "--volumes", container)
-        self.client("network", "prune", "--force")
-        for volume in self.client("volume", "ls", "--quiet").stdout.split():
-            self.client("volume", "rm", volume)
-        self.client("image", "prune", "--force", "--filter", "until=168h")
-
-    def environment_of_clients(self) -> dict[str, str]:
-        """What every client and script needs: the tests' own variables, and this daemon."""
-        return {
-            **os.environ,
-            "DOCKER": docker_client(),
-            "DOCKER_BUILDKIT": "0",
-            "DOCKER_HOST": self.address,
-            "DOCKER_TEST_CACHE": str(CACHE),
-        }
-
-    def client(self, *words: str, check: bool = True, seconds: float = 300.0) -> subprocess.CompletedProcess[str]:
-        """Runs `docker …`."""
-        return run([docker_client(), *words], self.environment_of_clients(), seconds, check=check)
-
-    def inspect(self, name: str) -> dict[str, Any]:
-        """All that Docker knows about a container or an image."""
-        return json.loads(self.client("inspect", name).stdout)[0]
-
-
-class DockerImpossible(Exception):
-    """This machine cannot run a Docker daemon."""
-
-
-def run(
-    command: list[str], environment: Mapping[str, str], seconds: float, *, check: bool = True
-) -> subprocess.CompletedProcess[str]:
-    """Runs a command; one that fails shows the end of what it said."""
-    done = subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=seconds, check=False
-    )
-    assert not check or done.returncode == 0, (
-        f"{' '.join(command)}: exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
-    )
-    return done
-
-
-@pytest.fixture(scope="module")
-def phases(request: pytest.FixtureRequest) -> Phases:
-    """Where the slow steps tell their times."""
-    return Phases(request.config)
-
-
-@pytest.fixture(scope="module")
-def dockerd(module_stack: Stack, phases: Phases) -> Iterator[Dockerd]:
-    """The daemon, started. The only reasons to skip are in here."""
-    if os.geteuid() != 0:
-        pytest.skip("a Docker daemon of one's own needs root")
-    if missing := [name for name in ("dockerd", "docker", "debootstrap") if shutil.which(name) is None]:
-        pytest.skip(f"not installed: {', '.join(missing)} (Debian: docker.io debootstrap)")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("w") as lock, tempfile.TemporaryDirectory(prefix="mai-docker-") as state:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        daemon = Dockerd(module_stack.directory / "dockerd", Path(state))
-        try:
-            with phases.phase("daemon"):
-                module_stack.start(daemon)
-        except DockerImpossible as reason:
-            pytest.skip(str(reason))
-        yield daemon
-        daemon.clear()
-        daemon.terminate()
-
-
 @pytest.fixture(scope="module")
 def image(dockerd: Dockerd, phases: Phases) -> dict[str, Any]:
     """The sidecar's image, built from the Dockerfile as it is."""
-    with phases.phase("base images"):
-        run(["tests/docker/base-images.sh"], dockerd.environment_of_clients(), IMAGES_SECONDS)
-    proxies = [name for name in os.environ if name.lower() in ("http_proxy", "https_proxy", "no_proxy")]
-    options = [word for name in proxies for word in ("--build-arg", name)]
-    with phases.phase("docker build"):
-        dockerd.client(
-            "build", "--network", "host", *options, "--tag", SIDECAR_IMAGE, ".", seconds=BUILD_SECONDS
-        )
-    described = dockerd.inspect(SIDECAR_IMAGE)
-    phases.say(f"image: {described['Size'] / 1e6:.1f} MB")
-    return described
+    return build_image(dockerd, phases)
 
 
 @pytest.fixture(scope="module")
 def simulator(dockerd: Dockerd, module_stack: Stack) -> Simulator:
     """A simulated OpenRouter at an address of the host that every container reaches."""
-    dockerd.client("network", "create", "host-side")
-    network = dockerd.inspect("host-side")
-    gateway = network["IPAM"]["Config"][0]["Gateway"]
-    simulator = Simulator(module_stack.directory / "openrouter-sim")
-    simulator.command[simulator.command.index("--listen") + 1] = f"{gateway}:0"
-    module_stack.start(simulator)
-    return simulator
+    return simulator_for_containers(dockerd, module_stack)
 
 
 @dataclass
@@ -309,17 +154,6 @@ def write_settings(directory: Path, settings: Mapping[str, str]) -> None:
         lines.append(f"{name}={wanted.pop(name)}" if name in wanted else line)
     assert not wanted, f".env.example does not know {', '.join(wanted)}"
     (directory / ".env").write_text("\n".join(lines) + "\n")
-
-
-def compose_command(name: str) -> list[str] | None:
-    """How this machine calls that Compose, if it has it."""
-    if name == "docker-compose":
-        return [name] if shutil.which(name) else None
-    for docker in ("/usr/bin/docker", "docker"):
-        with contextlib.suppress(OSError):
-            if subprocess.run([docker, "compose", "version"], capture_output=True, check=False).returncode == 0:
-                return [docker, "compose"]
-    return None
 
 
 @pytest.fixture(scope="module", params=["docker-compose", "docker compose"])

@@ -14,8 +14,8 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use metering::Clock;
 use operator::{
-    BackupArgs, Console, DbArgs, DoctorArgs, KeysArgs, OperatorError, ReconcileArgs, ReportArgs, RestoreArgs,
-    SetupArgs, StatusArgs,
+    BackupArgs, ClientArgs, Console, DbArgs, DoctorArgs, KeysArgs, OperatorError, ReconcileArgs, ReportArgs,
+    RestoreArgs, SetupArgs, StatusArgs,
 };
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
@@ -56,6 +56,8 @@ enum Command {
     Status(StatusArgs),
     /// What is wrong, and what to do about it.
     Doctor(DoctorArgs),
+    /// The clients of this server: make one, list, change, upgrade, remove.
+    Client(ClientArgs),
     /// Show it all on made-up chats against a simulated OpenRouter.
     Demo {
         /// End after the summary instead of staying up.
@@ -97,6 +99,9 @@ async fn main() -> ExitCode {
         }
         Command::Doctor(arguments) => {
             done(operator::doctor(arguments, &mut Console::of_process(), &system_clock()).await)
+        }
+        Command::Client(arguments) => {
+            done(operator::client(arguments, &mut Console::of_process(), &system_clock()).await)
         }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
     };

@@ -142,8 +142,19 @@ impl Client {
 
     /// The port of its usage listener on this host's loopback.
     pub(crate) fn usage_port(&self) -> u16 {
-        self.env.get("USAGE_PORT").and_then(|port| port.parse().ok()).unwrap_or(USAGE_PORT)
+        port_of(&self.env, "USAGE_PORT").unwrap_or(USAGE_PORT)
     }
+
+    /// What Compose calls its containers' project.
+    pub(crate) fn project(&self) -> &str {
+        self.env.get("COMPOSE_PROJECT_NAME").unwrap_or(&self.name)
+    }
+}
+
+/// The port that `name` gives in `.env`, behind an address or alone.
+pub(crate) fn port_of(env: &EnvFile, name: &str) -> Option<u16> {
+    let value = env.get(name)?;
+    value.rsplit_once(':').map_or(value, |(_, port)| port).parse().ok()
 }
 
 #[cfg(test)]
@@ -158,7 +169,7 @@ mod tests {
     #[test]
     fn every_folder_with_an_env_file_is_a_client() {
         let directory = tempfile::tempdir().unwrap();
-        client_in(directory.path(), "company-b", "USAGE_PORT=9002\n");
+        client_in(directory.path(), "company-b", "USAGE_PORT=127.0.0.1:9002\nCOMPOSE_PROJECT_NAME=mai-b\n");
         client_in(directory.path(), "company-a", "DATABASE_PATH=books.db\n");
         client_in(directory.path(), "broken", "no assignment\n");
         std::fs::create_dir(directory.path().join("lost+found")).unwrap();
@@ -172,6 +183,7 @@ mod tests {
         let (a, b) = (found[1].as_ref().unwrap(), found[2].as_ref().unwrap());
         assert_eq!((a.name.as_str(), a.usage_port()), ("company-a", 9001));
         assert_eq!((b.name.as_str(), b.usage_port()), ("company-b", 9002));
+        assert_eq!((a.project(), b.project()), ("company-a", "mai-b"));
         assert!(a.database().ends_with("company-a/books.db"));
         assert!(b.database().ends_with("company-b/data/mai-usage.db"));
     }

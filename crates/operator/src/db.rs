@@ -39,7 +39,7 @@ pub enum DbAction {
     Init {
         /// Whose.
         #[command(flatten)]
-        place: PlaceArgs,
+        place: DbPlaceArgs,
         /// Print what would be done, and do nothing.
         #[arg(long)]
         dry_run: bool,
@@ -57,7 +57,7 @@ pub enum DbAction {
     Cleanup {
         /// Whose.
         #[command(flatten)]
-        place: PlaceArgs,
+        place: DbPlaceArgs,
         /// Print what would be taken out, and do nothing.
         #[arg(long)]
         dry_run: bool,
@@ -71,7 +71,7 @@ pub enum DbAction {
 
 /// One client's database.
 #[derive(Debug, Clone, clap::Args)]
-pub struct PlaceArgs {
+pub struct DbPlaceArgs {
     /// The client's folder.
     #[arg(long, default_value = ".", value_name = "DIR")]
     pub folder: PathBuf,
@@ -171,7 +171,7 @@ pub async fn run(args: DbArgs, console: &mut Console, clock: &Clock) -> Result<(
     }
 }
 
-impl PlaceArgs {
+impl DbPlaceArgs {
     /// The client, what the sidecar makes of its `.env`, and its database.
     fn find(&self) -> Result<(Client, Settings, PathBuf), OperatorError> {
         let client = Client::read(&self.folder)?;

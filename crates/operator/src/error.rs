@@ -8,7 +8,9 @@ use openrouter::{ClientError, ManagementError};
 use settings::Invalid;
 
 use crate::backup::BackupError;
+use crate::client::ClientsError;
 use crate::db::DbError;
+use crate::docker::DockerError;
 use crate::env_file::EnvFileError;
 use crate::keys::{FindError, PlanError};
 use crate::private_file::FileError;
@@ -87,6 +89,12 @@ pub enum OperatorError {
     /// A sidecar that did not answer.
     #[error(transparent)]
     Sidecar(#[from] SidecarError),
+    /// The clients of this server.
+    #[error(transparent)]
+    Clients(#[from] ClientsError),
+    /// Docker.
+    #[error(transparent)]
+    Docker(#[from] DockerError),
     /// The management key is no key.
     #[error("the management key must be one line that begins with `sk-or-`")]
     ManagementKey,
@@ -179,6 +187,7 @@ impl OperatorError {
             | Self::Value { .. }
             | Self::Find(FindError::Several { .. })
             | Self::Db(DbError::NoSuchOrganisation { .. } | DbError::SampleData)
+            | Self::Clients(ClientsError::NoPort { .. } | ClientsError::NotConfirmed { .. })
             | Self::Setup(SetupError::SecretUnknown { .. } | SetupError::KeyDead) => Failure::Usage,
             Self::ManagementKey
             | Self::File(FileError::Mode { .. } | FileError::NotText { .. } | FileError::TooLong { .. })

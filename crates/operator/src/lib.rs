@@ -5,9 +5,11 @@
 
 mod account;
 mod backup;
+mod client;
 mod clients;
 mod console;
 mod db;
+mod docker;
 mod doctor;
 mod env_file;
 mod error;
@@ -29,9 +31,13 @@ mod usd;
 
 pub use account::AccountArgs;
 pub use backup::{BackupArgs, BackupError};
+pub use client::{
+    ClientAction, ClientArgs, ClientsError, KeyFate, PlaceArgs, Proxy, ProxyArgs, SettingsArgs,
+};
 pub use clients::{ChosenClients, DirectoryArgs};
 pub use console::{Asker, Console};
-pub use db::{DbAction, DbArgs, DbError, Doubled, ImportArgs, PlaceArgs};
+pub use db::{DbAction, DbArgs, DbError, DbPlaceArgs, Doubled, ImportArgs};
+pub use docker::DockerError;
 pub use doctor::DoctorArgs;
 pub use env_file::EnvFileError;
 pub use error::{Failure, OperatorError};
@@ -40,12 +46,14 @@ pub use private_file::FileError;
 pub use reconcile::{ReconcileArgs, ReconcileError};
 pub use report::{By, Format, ReportArgs};
 pub use restore::{RestoreArgs, RestoreError};
-pub use setup::{SetupArgs, SetupError};
+pub use setup::{OrganisationArgs, SetupArgs, SetupError};
 pub use sidecar::SidecarError;
 pub use status::StatusArgs;
 
 /// `mai-usage backup`.
 pub use backup::run as backup;
+/// `mai-usage client`.
+pub use client::run as client;
 /// `mai-usage db`.
 pub use db::run as db;
 /// `mai-usage doctor`.

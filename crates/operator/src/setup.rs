@@ -22,6 +22,7 @@ use crate::{Console, OperatorError, private_file};
 use apply::Work;
 use plan::{Facts, Step, Wanted};
 
+pub(crate) use gather::read_env;
 pub use plan::SetupError;
 
 pub(crate) use plan::key_name;
@@ -34,11 +35,30 @@ const ZONE: &str = "Europe/Warsaw";
 
 /// What `mai-usage setup` takes.
 #[derive(Debug, Clone, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct SetupArgs {
     /// The client's folder.
     #[arg(long, default_value = ".")]
     pub folder: PathBuf,
+    /// Make the database too, and record the organisation in it.
+    #[arg(long, visible_alias = "production")]
+    pub init_database: bool,
+    /// The database file; `DATABASE_PATH` of .env, or `data/mai-usage.db` in the folder, without it.
+    #[arg(long, value_name = "FILE", requires = "init_database")]
+    pub database: Option<PathBuf>,
+    /// Who the client is.
+    #[command(flatten)]
+    pub organisation: OrganisationArgs,
+    /// Print JSON, for machines.
+    #[arg(long)]
+    pub json: bool,
+    /// Print what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Who a client is, and what it may spend.
+#[derive(Debug, Clone, clap::Args)]
+pub struct OrganisationArgs {
     /// The organisation's name; that in .env without it.
     #[arg(long, value_name = "NAME")]
     pub organization: Option<String>,
@@ -51,12 +71,6 @@ pub struct SetupArgs {
     /// Where invoices go; it is recorded with the organisation.
     #[arg(long, value_name = "ADDRESS")]
     pub billing_email: Option<String>,
-    /// Make the database too, and record the organisation in it.
-    #[arg(long, visible_alias = "production")]
-    pub init_database: bool,
-    /// The database file; `DATABASE_PATH` of .env, or `data/mai-usage.db` in the folder, without it.
-    #[arg(long, value_name = "FILE", requires = "init_database")]
-    pub database: Option<PathBuf>,
     /// Let mAI sign the user of each call; Open WebUI 0.8 and newer can.
     #[arg(long)]
     pub sign_users: bool,
@@ -66,12 +80,6 @@ pub struct SetupArgs {
     /// Whose account.
     #[command(flatten)]
     pub account: AccountArgs,
-    /// Print JSON, for machines.
-    #[arg(long)]
-    pub json: bool,
-    /// Print what would be done, and do nothing.
-    #[arg(long)]
-    pub dry_run: bool,
 }
 
 /// Where new secrets come from: random in the program, known in a test.
@@ -93,23 +101,41 @@ fn random_token() -> SecretString {
     format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()).into()
 }
 
+/// What came of it.
+pub(crate) struct Done {
+    wanted: Wanted,
+    env: EnvFile,
+    steps: Vec<Step>,
+}
+
 /// Sets up the client in the folder that `args` name.
 ///
 /// # Errors
 /// [`OperatorError`]; the next run goes on where this one stopped.
 pub async fn run(args: SetupArgs, console: &mut Console, clock: &Clock) -> Result<(), OperatorError> {
     let _lock = private_file::lock(&args.folder)?;
+    let done = finish(&args, console, clock).await?;
+    report(&args, &done, console)
+}
+
+/// Does what is left to do in a folder that nobody else works in, or with `dry_run` only plans it.
+pub(crate) async fn finish(
+    args: &SetupArgs,
+    console: &mut Console,
+    clock: &Clock,
+) -> Result<Done, OperatorError> {
     let env = gather::read_env(&args.folder)?;
-    let mut wanted = wanted(&args, &env, console)?;
-    let account = AccountArgs { openrouter_host: Some(wanted.host.clone()), ..args.account.clone() };
+    let mut wanted = wanted(args, &env, console)?;
+    let account =
+        AccountArgs { openrouter_host: Some(wanted.host.clone()), ..args.organisation.account.clone() };
     let management = account.management(console)?;
     let client = crate::account::client(Some(&wanted.host))?;
     let facts = gather::facts(&args.folder, env, &management, &client).await?;
     let steps = agreed_plan(&mut wanted, &facts, console)?;
-    if args.dry_run {
-        return report(&args, &wanted, (&facts.env, &steps), console);
-    }
     let Facts { env, keys, .. } = facts;
+    if args.dry_run {
+        return Ok(Done { wanted, env, steps });
+    }
     let mut work = Work {
         folder: &args.folder,
         env,
@@ -126,7 +152,7 @@ pub async fn run(args: SetupArgs, console: &mut Console, clock: &Clock) -> Resul
     }
     let env = work.env;
     Settings::from_variables(env.variables())?;
-    report(&args, &wanted, (&env, &steps), console)
+    Ok(Done { wanted, env, steps })
 }
 
 /// The plan, once the person has agreed to what cannot be taken back.
@@ -153,23 +179,23 @@ fn wanted(args: &SetupArgs, env: &EnvFile, console: &mut Console) -> Result<Want
     let organisation = Question {
         what: "Name of the organisation",
         flag: "--organization",
-        given: args.organization.as_deref().or(env.get("ORGANIZATION_NAME")),
+        given: args.organisation.organization.as_deref().or(env.get("ORGANIZATION_NAME")),
         default: None,
     };
     let organisation = console.value(&organisation, read_name)?;
     let limit = Question {
         what: "Spending limit a month in US dollars, or `unlimited`",
         flag: "--limit",
-        given: args.limit.as_deref().or(env.get("SPENDING_LIMIT")),
+        given: args.organisation.limit.as_deref().or(env.get("SPENDING_LIMIT")),
         default: None,
     };
     let limit = console.value(&limit, Limit::read)?;
-    let zone = args.time_zone.as_deref().or(env.get("BILLING_TIMEZONE")).unwrap_or(ZONE);
-    let host = args.account.openrouter_host.as_deref().or(env.get("OPENROUTER_HOST"));
+    let zone = args.organisation.time_zone.as_deref().or(env.get("BILLING_TIMEZONE")).unwrap_or(ZONE);
+    let host = args.organisation.account.openrouter_host.as_deref().or(env.get("OPENROUTER_HOST"));
     let settings = Settings::from_variables(
         host.map(|host| ("OPENROUTER_HOST", host)).into_iter().chain([("BILLING_TIMEZONE", zone)]),
     )?;
-    if args.billing_email.as_deref().is_some_and(|email| !is_email(email)) {
+    if args.organisation.billing_email.as_deref().is_some_and(|email| !is_email(email)) {
         return Err(OperatorError::Value { flag: "--billing-email", rule: "must be an e-mail address" });
     }
     Ok(Wanted {
@@ -177,10 +203,10 @@ fn wanted(args: &SetupArgs, env: &EnvFile, console: &mut Console) -> Result<Want
         limit,
         zone: zone.to_owned(),
         host: settings.openrouter_host,
-        billing_email: args.billing_email.clone(),
+        billing_email: args.organisation.billing_email.clone(),
         database: args.init_database.then(|| database(args, env)),
-        sign_users: args.sign_users,
-        replace_key: args.replace_key,
+        sign_users: args.organisation.sign_users,
+        replace_key: args.organisation.replace_key,
     })
 }
 
@@ -208,12 +234,8 @@ fn is_email(text: &str) -> bool {
 }
 
 /// What was done, or would be, and what is next.
-fn report(
-    args: &SetupArgs,
-    wanted: &Wanted,
-    (env, steps): (&EnvFile, &[Step]),
-    console: &mut Console,
-) -> Result<(), OperatorError> {
+fn report(args: &SetupArgs, done: &Done, console: &mut Console) -> Result<(), OperatorError> {
+    let Done { wanted, env, steps } = done;
     let id = plan::org_id(wanted, env);
     let path = gather::env_path(&args.folder).display().to_string();
     if args.json {
@@ -235,6 +257,18 @@ fn report(
     console.note("next: docker-compose -f docker-compose.customization.yaml up -d");
     console.note("then open mAI and make the first account: it becomes the administrator");
     Ok(())
+}
+
+impl Done {
+    /// What stands in `.env` now, or stood there before a dry run.
+    pub(crate) fn into_env(self) -> EnvFile {
+        self.env
+    }
+
+    /// What was done, or would be, as orders.
+    pub(crate) fn orders(&self) -> Vec<String> {
+        self.steps.iter().map(ToString::to_string).collect()
+    }
 }
 
 /// The names that `.env` may give a value to that this program reads.

@@ -1,4 +1,4 @@
-//! House tasks: `cargo xtask docs`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask sqlx`.
+//! House tasks: `cargo xtask docs`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask clients`, `cargo xtask sqlx`.
 
 use std::env::{join_paths, split_paths, var_os};
 use std::process::Command;
@@ -32,6 +32,12 @@ enum Task {
         #[arg(default_values_t = FUZZ_TARGETS.map(str::to_owned))]
         targets: Vec<String>,
     },
+    /// From an empty folder to the clients of a server, in real Docker: three of them, twenty with `--full`.
+    Clients {
+        /// Twenty.
+        #[arg(long)]
+        full: bool,
+    },
     /// Make `.sqlx`, the checked queries, from `migrations/`. Run it after a change of a query or of the schema.
     Sqlx,
 }
@@ -42,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
         Task::Docs => docs(),
         Task::Faults { arguments } => faults(&arguments),
         Task::Fuzz { seconds, targets } => fuzz(seconds, &targets),
+        Task::Clients { full } => clients(full),
         Task::Sqlx => sqlx().await,
     }
 }
@@ -59,6 +66,18 @@ fn docs() -> anyhow::Result<()> {
         let status = cargo.env("UPDATE_EXAMPLES", "1").current_dir(xtask::root()).status()?;
         ensure!(status.success(), "{test} failed");
     }
+    Ok(())
+}
+
+/// As root, with what `tests/README.md` names.
+fn clients(full: bool) -> anyhow::Result<()> {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["build", "--quiet", "--locked", "--package", "mai-usage", "--package", "openrouter-sim"]);
+    ensure!(cargo.current_dir(xtask::root()).status()?.success(), "the programs cannot be built");
+    let mut pytest = Command::new("target/tests-venv/bin/pytest");
+    pytest.args(["tests/test_clients.py", "--quiet", "--durations=12"]).current_dir(xtask::root());
+    let status = pytest.env("CLIENTS", if full { "20" } else { "3" }).status();
+    ensure!(status.context("hint: tests/install.sh")?.success(), "tests/test_clients.py failed");
     Ok(())
 }
 

@@ -120,3 +120,19 @@ fn the_example_of_an_env_file_names_only_what_is_read() {
         assert!(read_by_the_sidecar || read_by_compose, "nothing reads {name}");
     }
 }
+
+/// What cloud-init writes onto a server are the files of `deploy/`, which it cannot include.
+#[test]
+fn the_server_gets_the_files_of_deploy() {
+    let deploy = xtask::root().join("deploy");
+    let cloud_init = std::fs::read_to_string(deploy.join("cloud-init.yaml")).unwrap();
+    let units = std::fs::read_dir(deploy.join("systemd")).unwrap().map(|unit| unit.unwrap().path());
+    for path in units.chain([deploy.join("server.env")]) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let indented: Vec<String> = text
+            .lines()
+            .map(|line| if line.is_empty() { String::new() } else { format!("      {line}") })
+            .collect();
+        assert!(cloud_init.contains(&indented.join("\n")), "{} differs in cloud-init.yaml", path.display());
+    }
+}

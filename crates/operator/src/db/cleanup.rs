@@ -9,7 +9,7 @@ use ledger::{Ledger, OrganisationFacts, RemoveUnused, UnusedOrganisation, Unused
 use metering::{Clock, OrgId};
 use serde::Serialize;
 
-use super::{PlaceArgs, copy_before, open_to_read};
+use super::{DbPlaceArgs, copy_before, open_to_read};
 use crate::keys::pretty;
 use crate::recording::{OpenLedger, id_in};
 use crate::{Console, OperatorError, private_file};
@@ -43,7 +43,7 @@ const OF_ORGANISATION: &str = "no call, entry, daily row or poll belongs to it, 
 const OF_USER: &str = "no call, entry or daily row belongs to this user";
 
 pub(super) async fn run(
-    place: &PlaceArgs,
+    place: &DbPlaceArgs,
     how: How,
     console: &mut Console,
     clock: &Clock,

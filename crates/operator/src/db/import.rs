@@ -15,7 +15,7 @@ use ledger::{
 };
 use metering::{BillingZone, Clock, Cost, ExternalUser, Markup, OrgId, Tokens, UserId};
 
-use super::{DbError, PlaceArgs, copy_before, open_to_read, refuse_missing};
+use super::{DbError, DbPlaceArgs, copy_before, open_to_read, refuse_missing};
 use crate::recording::{OpenLedger, id_in};
 use crate::{Console, OperatorError, private_file};
 use plan::{Facts, PlannedDay, SAMPLE, State, Wanted};
@@ -37,7 +37,7 @@ pub struct ImportArgs {
     pub from: PathBuf,
     /// Whose it becomes.
     #[command(flatten)]
-    pub place: PlaceArgs,
+    pub place: DbPlaceArgs,
     /// The organisation in the file whose usage is taken; may be given again for older ids of the same client. That of `.env` without it.
     #[arg(long = "organization-id", value_name = "ID")]
     pub organizations: Vec<String>,

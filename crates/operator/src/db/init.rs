@@ -3,7 +3,7 @@
 use metering::Clock;
 use serde::Serialize;
 
-use super::PlaceArgs;
+use super::DbPlaceArgs;
 use crate::keys::pretty;
 use crate::recording::{facts_in, id_in, record};
 use crate::{Console, OperatorError, private_file};
@@ -20,7 +20,7 @@ struct Report {
 }
 
 pub(super) async fn run(
-    place: &PlaceArgs,
+    place: &DbPlaceArgs,
     (json, dry_run): (bool, bool),
     console: &mut Console,
     clock: &Clock,

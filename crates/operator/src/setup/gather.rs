@@ -18,7 +18,7 @@ pub(super) fn env_path(folder: &Path) -> PathBuf {
 }
 
 /// The file, or what a new one begins as. One that the sidecar could not start with is refused before anything is changed.
-pub(super) fn read_env(folder: &Path) -> Result<EnvFile, OperatorError> {
+pub(crate) fn read_env(folder: &Path) -> Result<EnvFile, OperatorError> {
     let path = env_path(folder);
     let told = |problem: EnvFileError| OperatorError::EnvFile { path: path.clone(), problem };
     let text = private_file::read(&path)?;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test whose ground cannot be laid should panic")]
 
 mod backup;
+mod client;
 mod db;
 mod dotenv;
 mod house;
