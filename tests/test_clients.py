@@ -374,8 +374,7 @@ def test_an_upgrade_takes_all_and_a_bad_one_is_rolled_back(
         fleet.client("upgrade", "--all", "--image", "mai-usage-test/good:1")
     assert {image(client) for client in clients.values()} == {"mai-usage-test/good:1"}
     for client in clients.values():
-        (copy,) = (client.folder / "backups").iterdir()
-        book = copy / "mai-usage.db"
+        (book,) = (client.folder / "backups").glob("*.db")
         assert book.stat().st_mode & 0o777 == 0o600
         fleet.run("verify", "--database", str(book))
     again = fleet.client("upgrade", "--all", "--image", "mai-usage-test/good:1").stdout

@@ -4,7 +4,6 @@ mod add;
 mod apply;
 mod compose;
 mod error;
-mod keep;
 mod list;
 mod name;
 mod plan;

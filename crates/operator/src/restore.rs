@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use crate::account::AccountArgs;
 use crate::backup::{checksum, name};
-use crate::clients::Client;
+use crate::clients::{ChosenClients, Client, DirectoryArgs};
 use crate::keys::pretty;
 use crate::private_file::{self, FileError, beside};
-use crate::{Console, OperatorError};
+use crate::{Console, OperatorError, ReconcileArgs};
 use apply::{Found, Plan};
 
 /// What `mai-usage restore` takes.
@@ -112,23 +112,32 @@ struct Restored {
 /// [`OperatorError`]; nothing was put anywhere.
 pub async fn run(args: RestoreArgs, console: &mut Console, clock: &Clock) -> Result<(), OperatorError> {
     let client = Client::read(&args.folder)?;
-    let _lock = private_file::lock(&client.folder)?;
+    let lock = private_file::lock(&client.folder)?;
     let plan = plan(&args, &client, console)?;
     let (found, marked) =
         if args.dry_run { (plan.dry_run().await?, None) } else { plan.apply(&client, console).await? };
     let restored = Restored::of(&plan, args.dry_run, (&found, marked), clock.now());
     restored.print(args.json, console)?;
     if !args.dry_run {
-        fetch_missing(&args.account, console);
+        drop(lock);
+        return fetch_missing(args, console, clock).await;
     }
     Ok(())
 }
 
-/// The seam to `reconcile`: what is missing since the backup stands in `OpenRouter`'s statement.
-fn fetch_missing(_account: &AccountArgs, console: &mut Console) {
-    console
-        .note("next: start the sidecar, which settles the calls that were open; then `mai-usage reconcile`");
-    console.note("fetches the missing calls from OpenRouter's statement");
+/// What is missing since the backup stands in `OpenRouter`'s statement, which only the management key may read.
+async fn fetch_missing(args: RestoreArgs, console: &mut Console, clock: &Clock) -> Result<(), OperatorError> {
+    let RestoreArgs { folder, database, account, json, .. } = args;
+    // A ledger elsewhere is not the one that the client's sidecar, or `reconcile`, opens.
+    if account.management_key_file.is_none() || database.is_some() {
+        console.note("next: `mai-usage reconcile` fetches the missing calls from OpenRouter's statement;");
+        console.note("the sidecar, once it is started, settles the calls that were open");
+        return Ok(());
+    }
+    let directory = DirectoryArgs { directory: PathBuf::new() };
+    let clients = ChosenClients { folder, all: false, directory };
+    let args = ReconcileArgs { clients, from: None, to: None, account, json, dry_run: false };
+    crate::reconcile(args, console, clock).await
 }
 
 fn plan(args: &RestoreArgs, client: &Client, console: &mut Console) -> Result<Plan, OperatorError> {

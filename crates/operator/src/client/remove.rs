@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::site::Proxy;
 use super::wanted::{self, ProxyPlace};
-use super::{ClientName, ClientsError, ProxyArgs, Session, apply, keep};
+use super::{ClientName, ClientsError, ProxyArgs, Session, apply};
 use crate::account::AccountArgs;
 use crate::clients::Client;
 use crate::console::Wanted as Question;
@@ -72,8 +72,11 @@ pub(super) async fn remove(
     let client = session.client(name)?;
     let fate = fate(session.console, choices.key)?;
     let server = wanted::server(&session.directory)?;
-    let aside =
-        session.directory.join(REMOVED).join(format!("{}-{}", client.name, keep::stamp(session.clock.now())));
+    let aside = session.directory.join(REMOVED).join(format!(
+        "{}-{}",
+        client.name,
+        session.clock.now().strftime("%Y-%m-%dT%H%M%SZ")
+    ));
     let steps = plan(&client, fate, &choices, (&server, &aside));
     if session.dry_run {
         return report(session, (&client, &aside), &steps);

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::write_env;
 use super::wanted::read_image;
-use super::{ClientsError, MAI, SIDECAR, Session, keep, start};
-use crate::OperatorError;
+use super::{ClientsError, MAI, SIDECAR, Session, start};
 use crate::clients::{self, Client};
 use crate::docker::{Condition, Container, Docker};
 use crate::keys::pretty;
 use crate::private_file;
+use crate::{OperatorError, backup};
 
 /// The images that a client had, written down beside `.env` while it gets others.
 const JOURNAL: &str = ".mai-usage-upgrade.json";
@@ -128,8 +128,9 @@ impl Session<'_> {
         let had = interrupted.unwrap_or_else(|| had(&containers));
         // Two texts always have a form in JSON.
         private_file::replace(&journal, &serde_json::to_string(&had).unwrap_or_default())?;
-        self.console.note(&format!("{}: copying the ledger", client.name));
-        let backup = keep::before_upgrade(docker, client, self.clock.now())?;
+        self.console.note(&format!("{}: backing up the ledger", client.name));
+        let has_ledger = client.database().exists();
+        let backup = if has_ledger { Some(backup::make(client, self.clock).await?.file) } else { None };
         let new = wanted.iter().map(|wanted| (wanted.variable, wanted.image.clone())).collect();
         if let Err(error) = self.run_with(docker, client, new).await {
             return Err(self.roll_back(docker, client, (&had, backup, error)).await);

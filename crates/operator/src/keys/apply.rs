@@ -150,16 +150,12 @@ impl Session<'_> {
             let key = file.is_none().then_some(secret);
             return self.console.say(&pretty(&Made { key, file, record: &made.record }));
         }
-        match file {
-            Some(file) => {
-                self.console.note(&format!("made the key {name:?} ({hash})"));
-                self.console.say(&format!("written to {file}"))
-            }
-            None => {
-                self.console.note(&format!("made the key {name:?} ({hash}); its secret is told this once:"));
-                self.console.say(secret)
-            }
+        if let Some(file) = file {
+            self.console.note(&format!("made the key {name:?} ({hash})"));
+            return self.console.say(&format!("written to {file}"));
         }
+        self.console.note(&format!("made the key {name:?} ({hash}); its secret is told this once:"));
+        self.console.say(secret)
     }
 }
 

@@ -4,13 +4,14 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use clap::Parser;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use ledger::{Finding, LedgerReader, OpenError};
-use metering::OrgId;
-use openrouter_sim::DEFAULT_KEY;
-use operator::{BackupArgs, Failure, OperatorError, RestoreArgs};
+use metering::{Clock, OrgId};
+use openrouter_sim::{DEFAULT_KEY, DEFAULT_MANAGEMENT_KEY};
+use operator::{BackupArgs, Failure, OperatorError, ReconcileArgs, RestoreArgs};
 use serde_json::Value;
 
 use crate::Said;
@@ -27,6 +28,12 @@ struct BackupLine {
 struct RestoreLine {
     #[command(flatten)]
     arguments: RestoreArgs,
+}
+
+#[derive(Parser)]
+struct ReconcileLine {
+    #[command(flatten)]
+    arguments: ReconcileArgs,
 }
 
 async fn backup(arguments: &[&str]) -> (Result<(), OperatorError>, Said) {
@@ -52,6 +59,24 @@ async fn restore(folder: &Path, from: &str, more: &[&str]) -> Result<Said, Opera
     let arguments = RestoreLine::try_parse_from(line).unwrap().arguments;
     operator::restore(arguments, &mut console, &system_clock()).await?;
     Ok(printed.said())
+}
+
+/// What `reconcile` tells of every day of the last weeks, 72 hours after the calls.
+async fn reconciled(house: &House, folder: &Path) -> Value {
+    let management = house.server.path().join("management");
+    std::fs::write(&management, DEFAULT_MANAGEMENT_KEY).unwrap();
+    crate::set_mode(&management, 0o600);
+    let host = house.sim.base_url();
+    let today = system_clock().now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let (from, to) = (today.yesterday().unwrap().to_string(), today.tomorrow().unwrap().to_string());
+    let line = ["reconcile", "--json", "--folder", text(folder), "--from", &from, "--to", &to];
+    let account = ["--management-key-file", text(&management), "--openrouter-host", &host];
+    let arguments = ReconcileLine::try_parse_from(line.into_iter().chain(account)).unwrap().arguments;
+    let (mut console, printed) = Person::absent().console();
+    let later = Clock::new(|| system_clock().now() + SignedDuration::from_hours(72));
+    operator::reconcile(arguments, &mut console, &later).await.unwrap();
+    let mut told: Vec<Value> = serde_json::from_str(&printed.said().out).unwrap();
+    told.remove(0)
 }
 
 fn text(path: &Path) -> &str {
@@ -103,7 +128,7 @@ async fn twenty_backups_beside_a_busy_sidecar_are_all_sound() {
     house.sim.stop().await;
 }
 
-/// The first half of what must be shown: what the backup does not hold is exactly what was billed since.
+/// What the backup does not hold is exactly what was billed since, and comes back from `OpenRouter`'s statement.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_server_goes_on_elsewhere() {
     let house = House::new().await;
@@ -153,6 +178,20 @@ async fn a_lost_server_goes_on_elsewhere() {
     assert!(missing > 0, "nothing was lost, so nothing is shown");
     assert!(missing < house.bill() - after, "nothing was saved");
     assert!(orphans <= 8, "{orphans} calls were between W1 and W2 when the copy was made");
+
+    // Three days later the statement is final: what was lost is booked, once.
+    house.sim.advance(Duration::from_hours(72));
+    let first = reconciled(&house, &folder).await;
+    assert!(first["days"].as_array().unwrap().iter().any(|day| day["done"]["unattributed"] != 0), "{first}");
+    let once = verified(&database(&folder)).await;
+    assert_eq!((once.findings, once.cost.pico()), (vec![], house.bill()));
+    let second = reconciled(&house, &folder).await;
+    let twice = verified(&database(&folder)).await;
+    assert_eq!((twice.entries, twice.cost), (once.entries, once.cost));
+    for told in [first, second] {
+        assert_eq!(told["total"]["difference"], "0", "{told}");
+        assert_eq!(told["total"]["bill"], once.cost.to_string(), "{told}");
+    }
     house.sim.stop().await;
 }
 

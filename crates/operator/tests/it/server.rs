@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use ledger::{
-    Asker, CallId, GenerationKnown, Ledger, LedgerOptions, MonthlyLimit, NewCall, NewReconciliation,
-    OrganisationFacts, Settle,
+    Asker, CallId, GenerationKnown, Ledger, LedgerOptions, MonthlyLimit, NewCall, OrganisationFacts, Settle,
 };
 use metering::{Cost, CostSource, ExternalUser, OrgId, Report, Settlement, Tokens, UserId};
 use tempfile::TempDir;
@@ -117,21 +116,6 @@ pub(crate) async fn close(ledger: Ledger, tasks: TaskTracker) {
     tasks.close();
     tasks.wait().await;
     reader.close().await;
-}
-
-/// A poll that found `usage` on the key's counter.
-pub(crate) async fn poll(ledger: &Ledger, polled_at: &str, usage: &str) {
-    let org_id = ledger.organisation().id.clone();
-    let amount = metering::PicoUsd::parse(usage).unwrap().amount;
-    let new = NewReconciliation {
-        org_id,
-        polled_at: at(polled_at),
-        key_hash: Some("hash".to_owned()),
-        key_usage: Some((usage.to_owned(), amount)),
-        settled_calls: 0,
-        error: None,
-    };
-    ledger.record_reconciliation(new).await.unwrap();
 }
 
 pub(crate) fn at(instant: &str) -> Timestamp {

@@ -1,13 +1,14 @@
 //! `mai-usage status` over real ledgers; a sidecar that runs is in the tests of `mai-usage`.
 
 use clap::Parser;
+use ledger::{Ledger, NewReconciliation};
 use operator::{OperatorError, StatusArgs};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::person::Person;
-use crate::server::{Call, Server, close, poll};
+use crate::server::{Call, Server, close};
 use crate::{Said, clock};
 
 #[derive(Parser)]
@@ -71,6 +72,21 @@ async fn one_company() -> Server {
     poll(&ledger, "2026-11-22T11:50:00Z", "131.500001").await;
     close(ledger, tasks).await;
     server
+}
+
+/// A poll that found `usage` on the key's counter.
+async fn poll(ledger: &Ledger, polled_at: &str, usage: &str) {
+    let org_id = ledger.organisation().id.clone();
+    let amount = metering::PicoUsd::parse(usage).unwrap().amount;
+    let new = NewReconciliation {
+        org_id,
+        polled_at: polled_at.parse().unwrap(),
+        key_hash: Some("hash".to_owned()),
+        key_usage: Some((usage.to_owned(), amount)),
+        settled_calls: 0,
+        error: None,
+    };
+    ledger.record_reconciliation(new).await.unwrap();
 }
 
 #[tokio::test]
