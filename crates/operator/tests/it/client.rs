@@ -270,7 +270,7 @@ async fn an_upgrade_stops_at_the_first_that_is_not_healthy() {
     assert_eq!(world.of("company-a", "MAI_USAGE_IMAGE"), "sha256:x");
     assert_eq!(world.of("company-b", "MAI_USAGE_IMAGE"), "");
     let copies = names_in(&world.path("srv/company-a/backups"));
-    assert!(copies.iter().all(|name| name.starts_with("before-upgrade-")) && copies.len() == 1, "{copies:?}");
+    assert!(copies.iter().all(|name| name.starts_with("company-a-")) && copies.len() == 2, "{copies:?}");
     assert!(!world.path("srv/company-a/.mai-usage-upgrade.json").exists());
     assert!(!world.path("srv/company-b/backups").exists());
 

@@ -128,7 +128,7 @@ async fn one_that_is_broken_stops_none_of_the_others() {
         server.env(name, &format!("USAGE_PORT={}\n", stand_in(Some(answer)).await));
     }
     std::fs::create_dir(server.path().join("fine/backups")).unwrap();
-    std::fs::write(server.path().join("fine/backups/fine-1.db"), "").unwrap();
+    std::fs::write(server.path().join("fine/backups/fine-20261122T023000.000Z.db"), "").unwrap();
     std::fs::write(server.path().join("degraded/backups"), "").unwrap();
     let (told, error) = json(&server).await;
     let states: Vec<_> =
