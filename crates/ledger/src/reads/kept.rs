@@ -14,6 +14,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
 
 use crate::error::ReadError;
+use crate::reads::usage::Usage;
 
 /// Rows that are kept, of 72 bytes each: five years of twenty people who use a dozen models every day. Of a ledger with more
 /// none is kept, and `SQLite` adds up.
@@ -51,7 +52,15 @@ pub(crate) struct DailyRows {
     /// The last entry there was.
     as_of_entry: i64,
     pub(super) names: Arc<Names>,
-    pub(super) days: BTreeMap<Date, Arc<[Row]>>,
+    pub(super) days: BTreeMap<Date, Arc<Day>>,
+}
+
+/// A day's rows.
+#[derive(Debug)]
+pub(super) struct Day {
+    pub(super) rows: Box<[Row]>,
+    /// The sum of them all; `None` where it is too large.
+    pub(super) whole: Option<Usage>,
 }
 
 /// Users and models, whose places stand in the rows.
@@ -169,7 +178,7 @@ impl Kept {
         for (from, to) in changed {
             rows.read_days(&from, &to, self.most_rows, connection).await?;
         }
-        let all: usize = rows.days.values().map(|rows| rows.len()).sum();
+        let all: usize = rows.days.values().map(|day| day.rows.len()).sum();
         Ok(Some(rows).filter(|_| all <= self.most_rows))
     }
 }
@@ -228,7 +237,7 @@ impl DailyRows {
             }
             read += of_day.len();
             let day = row.day.parse().map_err(|error: jiff::Error| sqlx::Error::Decode(error.into()))?;
-            self.days.insert(day, std::mem::take(&mut of_day).into());
+            self.days.insert(day, Arc::new(Day::of(std::mem::take(&mut of_day))));
             if read > most_rows {
                 break;
             }
