@@ -47,6 +47,8 @@ pub(crate) struct Container {
     /// The image itself, however it is called now.
     pub(crate) image_id: String,
     pub(crate) state: State,
+    /// Ports inside (`8788/tcp`) with the addresses of this host on which they are published.
+    pub(crate) published: Vec<(String, String)>,
 }
 
 /// How a container is.
@@ -128,6 +130,8 @@ struct Inspected {
     restart_count: i64,
     state: InspectedState,
     config: InspectedConfig,
+    #[serde(default)]
+    host_config: InspectedHost,
 }
 
 #[derive(Deserialize)]
@@ -149,6 +153,19 @@ struct InspectedHealth {
 struct InspectedConfig {
     image: String,
     labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct InspectedHost {
+    port_bindings: Option<BTreeMap<String, Option<Vec<Binding>>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Binding {
+    #[serde(default)]
+    host_ip: String,
 }
 
 impl Docker {
@@ -234,6 +251,13 @@ impl Container {
 
     fn read(inspected: Inspected) -> Self {
         let labels = inspected.config.labels.unwrap_or_default();
+        let bindings = inspected.host_config.port_bindings.unwrap_or_default().into_iter();
+        let published = bindings.flat_map(|(port, bindings)| {
+            let addresses = bindings.unwrap_or_default().into_iter().map(|binding| {
+                if binding.host_ip.is_empty() { "0.0.0.0".to_owned() } else { binding.host_ip }
+            });
+            addresses.map(move |address| (port.clone(), address)).collect::<Vec<_>>()
+        });
         Self {
             id: inspected.id,
             name: inspected.name.trim_start_matches('/').to_owned(),
@@ -246,11 +270,13 @@ impl Container {
                 exit_code: inspected.state.exit_code,
                 restarts: inspected.restart_count,
             },
+            published: published.collect(),
         }
     }
 }
 
-fn read_containers(json: &str) -> Result<Vec<Container>, DockerError> {
+/// What `docker container inspect` prints. Names of the environment, which hold secrets, are not looked at.
+pub(crate) fn read_containers(json: &str) -> Result<Vec<Container>, DockerError> {
     let inspected: Vec<Inspected> = serde_json::from_str(json)?;
     Ok(inspected.into_iter().map(Container::read).collect())
 }
@@ -300,7 +326,10 @@ mod tests {
         let json = format!(
             r#"[{{"Id":"ab","Name":"/mai-a_mai_1","Image":"sha256:cd","RestartCount":2,
                 "State":{{"Status":"{status}","ExitCode":78{health}}},
-                "Config":{{"Image":"mai:1","Labels":{{"com.docker.compose.service":"mai"}}}}}}]"#
+                "Config":{{"Image":"mai:1","Env":["OPENROUTER_API_KEY=canary"],
+                    "Labels":{{"com.docker.compose.service":"mai"}}}},
+                "HostConfig":{{"PortBindings":{{"8788/tcp":[{{"HostIp":"127.0.0.1","HostPort":"9001"}}],
+                    "8787/tcp":[{{"HostIp":"","HostPort":"8787"}}],"9/tcp":null}}}}}}]"#
         );
         read_containers(&json).unwrap().remove(0)
     }
@@ -315,8 +344,13 @@ mod tests {
             image: "mai:1".into(),
             image_id: "sha256:cd".into(),
             state,
+            published: [("8787/tcp", "0.0.0.0"), ("8788/tcp", "127.0.0.1")]
+                .map(|(port, address)| (port.to_owned(), address.to_owned()))
+                .to_vec(),
         };
-        assert_eq!(container("exited", ""), expected);
+        let told = container("exited", "");
+        assert!(!format!("{told:?}").contains("canary"));
+        assert_eq!(told, expected);
         assert!(matches!(read_containers("{}"), Err(DockerError::Answer(_))));
     }
 

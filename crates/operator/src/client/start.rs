@@ -106,6 +106,7 @@ mod tests {
                 exit_code: 78,
                 restarts,
             },
+            published: Vec::new(),
         }
     }
 

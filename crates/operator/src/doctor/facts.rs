@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use ledger::{Reconciliation, Unsettled};
 use openrouter::KeyAnswer;
 
-use super::containers::Container;
+use crate::docker::Container;
 use crate::env_file::EnvFile;
 use crate::sidecar::Health;
 

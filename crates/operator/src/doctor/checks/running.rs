@@ -2,8 +2,8 @@
 
 use super::super::check::Check;
 use super::super::compose;
-use super::super::containers::Container;
 use super::super::facts::{Facts, MaiFacts, SidecarFacts};
+use crate::docker::{Container, State};
 
 /// The version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -87,7 +87,7 @@ fn mai(facts: &Facts) -> Option<Check> {
 }
 
 fn of_container(container: &Container) -> Vec<Check> {
-    let Container { service, status, health, restarts, .. } = container;
+    let Container { service, state: State { status, health, restarts, .. }, .. } = container;
     let mut checks = vec![match (status.as_str(), health.as_deref()) {
         ("running", None | Some("healthy" | "starting")) => {
             Check::ok("containers", format!("{service} runs"))

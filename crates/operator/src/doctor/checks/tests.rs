@@ -11,11 +11,11 @@ use metering::PicoUsd;
 use openrouter::{KeyAnswer, KeyCounter};
 
 use super::super::check::{Check, Level};
-use super::super::containers::Container;
 use super::super::facts::{
     BookFacts, Disk, Facts, FileFacts, KeyFacts, MaiFacts, Owner, ServerFacts, SidecarFacts,
 };
 use super::{all, of_client};
+use crate::docker::{Container, State};
 use crate::env_file::EnvFile;
 use crate::sidecar::Health;
 
@@ -89,11 +89,17 @@ fn books() -> BookFacts {
 
 fn container(service: &str) -> Container {
     Container {
+        id: "ab".to_owned(),
+        name: format!("mai-company-a_{service}_1"),
         service: service.to_owned(),
+        image: "mai-usage:1".to_owned(),
         image_id: "sha256:0123456789abcdef".to_owned(),
-        status: "running".to_owned(),
-        health: Some("healthy".to_owned()),
-        restarts: 0,
+        state: State {
+            status: "running".to_owned(),
+            health: Some("healthy".to_owned()),
+            exit_code: 0,
+            restarts: 0,
+        },
         published: vec![("8788/tcp".to_owned(), "127.0.0.1".to_owned())],
     }
 }

@@ -27,9 +27,9 @@ fn containers() {
             change(facts.containers.as_mut().unwrap().as_mut().unwrap().first_mut().unwrap());
         }
     };
-    check(one(|it| it.status = "exited".into()), Level::Fail, "containers", "mai-usage is exited");
-    check(one(|it| it.health = Some("unhealthy".into())), Level::Fail, "containers", "unhealthy");
-    check(one(|it| it.restarts = 4), Level::Warn, "restarts", "4 times");
+    check(one(|it| it.state.status = "exited".into()), Level::Fail, "containers", "mai-usage is exited");
+    check(one(|it| it.state.health = Some("unhealthy".into())), Level::Fail, "containers", "unhealthy");
+    check(one(|it| it.state.restarts = 4), Level::Warn, "restarts", "4 times");
     let publish = |port: &'static str, address: &'static str| {
         move |facts: &mut Facts| {
             let container = facts.containers.as_mut().unwrap().as_mut().unwrap().first_mut().unwrap();
