@@ -1,7 +1,8 @@
 //! The sessions in the documents are what the program says.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
+use crate::operator::{Ground, set_mode};
 use crate::server::{Call, Server};
 
 const SONNET: &str = "anthropic/claude-sonnet-4.5";
@@ -38,10 +39,34 @@ async fn the_documents_tell_what_happens() {
          *) exec '{program}' \"$@\" ;;\nesac\n"
     );
     std::fs::write(&wrapper, text).unwrap();
-    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o700)).unwrap();
+    set_mode(&wrapper, 0o700);
+    show(wrapper, "../../docs/operations.md").await;
+}
+
+/// Commands that ask OpenRouter ask the simulated one, with its management key, in a folder of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_in_one_sitting() {
+    let ground = Ground::new().await;
+    let (program, folder) = (env!("CARGO_BIN_EXE_mai-usage"), ground.path("client"));
+    let (management, host) = (ground.path("management"), ground.sim.base_url());
+    std::fs::create_dir(folder.join("company-c")).unwrap();
+    let wrapper = ground.path("mai-usage");
+    let text = format!(
+        "#!/bin/sh\ncd '{}'\ncase \"$1\" in\n\
+         setup|keys|reconcile) exec '{program}' \"$@\" --management-key-file '{}' --openrouter-host '{host}' ;;\n\
+         *) exec '{program}' \"$@\" ;;\nesac\n",
+        folder.display(),
+        management.display(),
+    );
+    std::fs::write(&wrapper, text).unwrap();
+    set_mode(&wrapper, 0o700);
+    show(wrapper, "../../docs/sessions.md").await;
+}
+
+async fn show(wrapper: PathBuf, document: &'static str) {
     let shown = tokio::task::spawn_blocking(move || {
         let cases = trycmd::TestCases::new();
-        cases.register_bin("mai-usage", wrapper).case("../../docs/operations.md");
+        cases.register_bin("mai-usage", wrapper).case(document);
         cases.run();
     });
     shown.await.unwrap();
