@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::operator::{Ground, set_mode};
 use crate::server::{Call, Server};
+use crate::watching::Running;
 
 const SONNET: &str = "anthropic/claude-sonnet-4.5";
 const MINI: &str = "openai/gpt-5-mini";
@@ -46,14 +47,18 @@ async fn the_documents_tell_what_happens() {
 /// Commands that ask OpenRouter ask the simulated one, with its management key, in a folder of their own.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_in_one_sitting() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let ground = Ground::new().await;
-    let (program, folder) = (env!("CARGO_BIN_EXE_mai-usage"), ground.path("client"));
+    let running = Running::start(&ground).await;
+    running.chats(&ground, &["anna", "bob", "anna"]).await;
+    let (program, folder) = (env!("CARGO_BIN_EXE_mai-usage"), ground.path(""));
     let (management, host) = (ground.path("management"), ground.sim.base_url());
     std::fs::create_dir(folder.join("company-c")).unwrap();
+    std::fs::create_dir(folder.join("srv")).unwrap();
     let wrapper = ground.path("mai-usage");
     let text = format!(
-        "#!/bin/sh\ncd '{}'\ncase \"$1\" in\n\
-         setup|keys|reconcile) exec '{program}' \"$@\" --management-key-file '{}' --openrouter-host '{host}' ;;\n\
+        "#!/bin/sh\ncd '{}'\ncase \"$1 $2\" in\n\
+         setup*|keys*|reconcile*|\"client add\") exec '{program}' \"$@\" --management-key-file '{}' --openrouter-host '{host}' ;;\n\
          *) exec '{program}' \"$@\" ;;\nesac\n",
         folder.display(),
         management.display(),
@@ -61,6 +66,7 @@ async fn a_client_in_one_sitting() {
     std::fs::write(&wrapper, text).unwrap();
     set_mode(&wrapper, 0o700);
     show(wrapper, "../../docs/sessions.md").await;
+    running.stop().await;
 }
 
 async fn show(wrapper: PathBuf, document: &'static str) {

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use crate::operator::{Ended, Ground};
 
 /// A client as `setup` made it, and its sidecar.
-struct Running {
+pub(crate) struct Running {
     env: BTreeMap<String, String>,
     proxy: String,
     stop: oneshot::Sender<()>,
@@ -20,7 +20,7 @@ struct Running {
 }
 
 impl Running {
-    async fn start(ground: &Ground) -> Self {
+    pub(crate) async fn start(ground: &Ground) -> Self {
         let done = ground.setup().await;
         assert_eq!(done.code, Some(0), "{}", done.err);
         let text = std::fs::read_to_string(ground.path("client/.env")).unwrap();
@@ -52,6 +52,20 @@ impl Running {
         self.env.get(name).unwrap()
     }
 
+    /// Chats of these users, the last one booked after its answer has gone.
+    pub(crate) async fn chats(&self, ground: &Ground, users: &[&str]) -> Value {
+        for user in users {
+            self.chat(user).await;
+        }
+        loop {
+            let (ended, told) = ask(ground, "status", &[]).await;
+            assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
+            if told["clients"][0]["books"]["calls_today"] == users.len() {
+                return told;
+            }
+        }
+    }
+
     async fn chat(&self, user: &str) {
         let body =
             json!({ "model": "openai/gpt-5-mini", "messages": [{ "role": "user", "content": "hello" }] });
@@ -64,7 +78,7 @@ impl Running {
         response.bytes().await.unwrap();
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
         self.tasks.wait().await;
     }
@@ -96,17 +110,7 @@ async fn a_client_is_watched_while_it_runs_and_when_it_is_down() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ground = Ground::new().await;
     let running = Running::start(&ground).await;
-    for user in ["anna", "bob", "anna"] {
-        running.chat(user).await;
-    }
-    // The last one is booked after its answer has gone.
-    let told = loop {
-        let (ended, told) = ask(&ground, "status", &[]).await;
-        assert_eq!(ended.code, Some(0), "{}{}", ended.out, ended.err);
-        if told["clients"][0]["books"]["calls_today"] == 3 {
-            break told;
-        }
-    };
+    let told = running.chats(&ground, &["anna", "bob", "anna"]).await;
     assert_eq!(told["clients"][0]["state"], "ok");
     assert_eq!(told["clients"][0]["version"], env!("CARGO_PKG_VERSION"));
     assert!(told["clients"][0]["books"]["last_poll"]["at"].is_string(), "{told}");
