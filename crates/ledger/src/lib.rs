@@ -34,6 +34,7 @@ mod writes {
     pub(crate) mod admit;
     pub(crate) mod asked;
     pub(crate) mod booking;
+    pub(crate) mod calls;
     pub(crate) mod generation;
     pub(crate) mod organisation;
     pub(crate) mod prices;
@@ -122,7 +123,7 @@ impl Ledger {
     /// # Errors
     /// [`WriteError`]: nothing was recorded, so nothing may be sent.
     pub async fn admit(&self, call: NewCall) -> Result<Admission, WriteError> {
-        self.writer.write(call).await
+        self.writer.admit(call).await
     }
 
     /// W2: the generation id, before the client sees the head.
@@ -130,7 +131,7 @@ impl Ledger {
     /// # Errors
     /// [`WriteError`]: the id is not on stable storage.
     pub async fn know_generation(&self, known: GenerationKnown) -> Result<(), WriteError> {
-        self.writer.write(known).await
+        self.writer.know_generation(known).await
     }
 
     /// W3: the entry, the daily row and the end of the call, in one transaction.
@@ -138,7 +139,7 @@ impl Ledger {
     /// # Errors
     /// [`WriteError`]: nothing was booked; the call is as it was.
     pub async fn settle(&self, settle: Settle) -> Result<Settled, WriteError> {
-        self.writer.write(settle).await
+        self.writer.settle(settle).await
     }
 
     /// Books what no call through the sidecar made, all of it or nothing; what was booked before under its reference is left alone.

@@ -1,12 +1,89 @@
 //! Checksums of rows: what `SQLite` reads back without an error need not be what was written.
-
-use std::fmt::Write as _;
+//!
+//! A digest is the SHA-256 of a row's sealed text, in which each value stands as `SQLite`'s `quote(CAST(value AS BLOB))`.
+//! Writers make it of the values they write; `verify` lets `SQLite` make it of what it reads (`sealed_calls`,
+//! `sealed_entries`).
 
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, SqliteConnection};
 
 /// `PRAGMA user_version` once every row has a digest.
 const ALL_SEALED: i64 = 2;
+
+/// Room for the sealed text of an ordinary row.
+const ORDINARY_ROW: usize = 1_024;
+
+/// One value of a row.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Value<'a> {
+    Null,
+    Integer(i64),
+    Text(&'a str),
+}
+
+impl From<i64> for Value<'_> {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl From<bool> for Value<'_> {
+    fn from(value: bool) -> Self {
+        Self::Integer(value.into())
+    }
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(value: &'a str) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl<'a> From<&'a String> for Value<'a> {
+    fn from(value: &'a String) -> Self {
+        Self::Text(value)
+    }
+}
+
+impl<'a, T: Into<Value<'a>>> From<Option<T>> for Value<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Into::into)
+    }
+}
+
+impl<'a> From<&'a Option<String>> for Value<'a> {
+    fn from(value: &'a Option<String>) -> Self {
+        value.as_deref().into()
+    }
+}
+
+/// The lower-case hex digest of a row, of its values in the order of its view.
+pub(crate) fn seal_of(values: &[Value<'_>]) -> String {
+    let mut sealed = String::with_capacity(ORDINARY_ROW);
+    for (place, value) in values.iter().enumerate() {
+        if place > 0 {
+            sealed.push(',');
+        }
+        match value {
+            Value::Null => sealed.push_str("NULL"),
+            Value::Integer(number) => quote(number.to_string().as_bytes(), &mut sealed),
+            Value::Text(text) => quote(text.as_bytes(), &mut sealed),
+        }
+    }
+    hex_digest_of(&sealed)
+}
+
+/// As a blob in SQL: `X'41'`.
+fn quote(bytes: &[u8], sealed: &mut String) {
+    sealed.push_str("X'");
+    push_hex(bytes, b"0123456789ABCDEF", sealed);
+    sealed.push('\'');
+}
+
+fn push_hex(bytes: &[u8], digits: &[u8; 16], text: &mut String) {
+    let digit = |half: u8| digits.get(usize::from(half)).copied().map_or('0', char::from);
+    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+}
 
 /// What a row of `sealed_entries` or `sealed_calls` should have as its digest.
 pub(crate) fn digest_of(sealed: &str) -> Vec<u8> {
@@ -15,34 +92,9 @@ pub(crate) fn digest_of(sealed: &str) -> Vec<u8> {
 
 /// The lower-case hex SHA-256 of a text.
 pub(crate) fn hex_digest_of(text: &str) -> String {
-    let mut hex = String::new();
-    for byte in digest_of(text) {
-        // A text takes whatever is written.
-        let _ = write!(hex, "{byte:02x}");
-    }
+    let mut hex = String::with_capacity(64);
+    push_hex(&Sha256::digest(text.as_bytes()), b"0123456789abcdef", &mut hex);
     hex
-}
-
-/// Gives the entry its digest; in the transaction that wrote it.
-pub(crate) async fn seal_entry(id: i64, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let sealed =
-        sqlx::query_scalar!("SELECT sealed AS 'sealed!: String' FROM sealed_entries WHERE id = ?1", id)
-            .fetch_one(&mut *connection)
-            .await?;
-    let digest = digest_of(&sealed);
-    sqlx::query!("UPDATE entries SET digest = ?2 WHERE id = ?1", id, digest).execute(connection).await?;
-    Ok(())
-}
-
-/// Gives the call the digest of what it is now; in the transaction that changed it.
-pub(crate) async fn seal_call(id: &str, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-    let sealed =
-        sqlx::query_scalar!("SELECT sealed AS 'sealed!: String' FROM sealed_calls WHERE id = ?1", id)
-            .fetch_one(&mut *connection)
-            .await?;
-    let digest = digest_of(&sealed);
-    sqlx::query!("UPDATE calls SET digest = ?2 WHERE id = ?1", id, digest).execute(connection).await?;
-    Ok(())
 }
 
 /// Gives all rows from before the digests theirs, once.
@@ -52,16 +104,27 @@ pub(crate) async fn seal_what_came_before(connection: &mut SqliteConnection) -> 
         return Ok(());
     }
     let mut transaction = connection.begin().await?;
-    let entries = sqlx::query_scalar!("SELECT id FROM entries WHERE digest IS NULL")
-        .fetch_all(&mut *transaction)
-        .await?;
-    for id in entries {
-        seal_entry(id, &mut transaction).await?;
+    let entries = sqlx::query!(
+        "SELECT id AS 'id!', sealed AS 'sealed!: String' FROM sealed_entries WHERE digest IS NULL"
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    for entry in entries {
+        let digest = digest_of(&entry.sealed);
+        sqlx::query!("UPDATE entries SET digest = ?2 WHERE id = ?1", entry.id, digest)
+            .execute(&mut *transaction)
+            .await?;
     }
-    let calls =
-        sqlx::query_scalar!("SELECT id FROM calls WHERE digest IS NULL").fetch_all(&mut *transaction).await?;
-    for id in calls {
-        seal_call(&id, &mut transaction).await?;
+    let calls = sqlx::query!(
+        "SELECT id AS 'id!', sealed AS 'sealed!: String' FROM sealed_calls WHERE digest IS NULL"
+    )
+    .fetch_all(&mut *transaction)
+    .await?;
+    for call in calls {
+        let digest = digest_of(&call.sealed);
+        sqlx::query!("UPDATE calls SET digest = ?2 WHERE id = ?1", call.id, digest)
+            .execute(&mut *transaction)
+            .await?;
     }
     sqlx::query("PRAGMA user_version = 2").execute(&mut *transaction).await?;
     transaction.commit().await

@@ -1,9 +1,8 @@
 //! The one writer: takes what callers want written from a bounded channel, commits it in groups, and answers
 //! nobody before the commit has returned.
 
-use std::sync::Arc;
+mod group;
 
-use futures_util::future::BoxFuture;
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::task::TaskTracker;
@@ -11,6 +10,10 @@ use tokio_util::task::TaskTracker;
 use crate::error::{WriteError, is_failed_fsync};
 use crate::mark::Lock;
 use crate::open::Stopped;
+use crate::writer::group::{Group, Waiting, Wanted};
+use crate::{Admission, GenerationKnown, NewCall, Settle, Settled};
+
+pub(crate) use crate::writer::group::{Write, WriteTogether};
 
 /// Writes that wait for the writer; beyond this callers wait for a place.
 const CHANNEL: usize = 4_096;
@@ -25,35 +28,11 @@ const WRITES_BETWEEN_LOOKS: usize = 32;
 /// Pages by which the write-ahead log may grow before it is copied into the database: 4 MB, as `SQLite`'s own habit is.
 const PAGES_BETWEEN_CHECKPOINTS: i64 = 1_000;
 
-/// One thing to write. It runs inside the group's transaction; failing undoes only itself.
-pub(crate) trait Write: Send + Sync + 'static {
-    /// What the caller learns once it is committed.
-    type Answer: Send + 'static;
-
-    /// Writes it.
-    fn apply(
-        &self,
-        connection: &mut SqliteConnection,
-    ) -> impl Future<Output = Result<Self::Answer, WriteError>> + Send;
-}
-
 /// The way to the writer's task.
 #[derive(Clone)]
 pub(crate) struct Writer {
-    queue: mpsc::Sender<Box<dyn Queued>>,
+    queue: mpsc::Sender<Wanted>,
     commits: watch::Receiver<i64>,
-}
-
-/// A write of any type with its caller waiting.
-trait Queued: Send {
-    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, Result<(), WriteError>>;
-    fn answer(self: Box<Self>, committed: Result<(), WriteError>);
-}
-
-struct Waiting<W: Write> {
-    write: W,
-    outcome: Option<Result<W::Answer, WriteError>>,
-    caller: oneshot::Sender<Result<W::Answer, WriteError>>,
 }
 
 impl std::fmt::Debug for Writer {
@@ -68,34 +47,37 @@ impl Writer {
         self.commits.clone()
     }
 
-    /// Queues `write` and waits until it is committed or refused.
+    /// Queues a rare write and waits until it is committed or refused.
     pub(crate) async fn write<W: Write>(&self, write: W) -> Result<W::Answer, WriteError> {
-        let (caller, answer) = oneshot::channel();
-        let waiting = Box::new(Waiting { write, outcome: None, caller });
-        self.queue.send(waiting).await.map_err(|_| WriteError::Closed)?;
+        let (waiting, answer) = Waiting::new(write);
+        self.queue(Wanted::Other(Box::new(waiting)), answer).await
+    }
+
+    /// W1.
+    pub(crate) async fn admit(&self, call: NewCall) -> Result<Admission, WriteError> {
+        let (waiting, answer) = Waiting::new(call);
+        self.queue(Wanted::Admission(waiting), answer).await
+    }
+
+    /// W2.
+    pub(crate) async fn know_generation(&self, known: GenerationKnown) -> Result<(), WriteError> {
+        let (waiting, answer) = Waiting::new(known);
+        self.queue(Wanted::Generation(waiting), answer).await
+    }
+
+    /// W3.
+    pub(crate) async fn settle(&self, settle: Settle) -> Result<Settled, WriteError> {
+        let (waiting, answer) = Waiting::new(settle);
+        self.queue(Wanted::Settling(waiting), answer).await
+    }
+
+    async fn queue<A>(
+        &self,
+        wanted: Wanted,
+        answer: oneshot::Receiver<Result<A, WriteError>>,
+    ) -> Result<A, WriteError> {
+        self.queue.send(wanted).await.map_err(|_| WriteError::Closed)?;
         answer.await.map_err(|_| WriteError::Closed)?
-    }
-}
-
-impl<W: Write> Queued for Waiting<W> {
-    fn run<'a>(&'a mut self, connection: &'a mut SqliteConnection) -> BoxFuture<'a, Result<(), WriteError>> {
-        Box::pin(async move {
-            let outcome = self.write.apply(connection).await;
-            let result = outcome.as_ref().map(drop).map_err(Clone::clone);
-            self.outcome = Some(outcome);
-            result
-        })
-    }
-
-    fn answer(self: Box<Self>, committed: Result<(), WriteError>) {
-        // A refusal that was judged by writes that were then undone is no refusal: the failed commit comes first.
-        let answer = match (committed, self.outcome) {
-            (Err(error), _) => Err(error),
-            (Ok(()), Some(outcome)) => outcome,
-            (Ok(()), None) => Err(WriteError::Closed),
-        };
-        // A caller that went away does not want to know; what it asked for is recorded all the same.
-        drop(self.caller.send(answer));
     }
 }
 
@@ -121,30 +103,23 @@ async fn run(
     mut connection: SqliteConnection,
     lock: &Lock,
     committed_so_far: &watch::Sender<i64>,
-    mut waiting: mpsc::Receiver<Box<dyn Queued>>,
+    mut waiting: mpsc::Receiver<Wanted>,
 ) -> Stopped {
-    let mut group = Vec::with_capacity(LARGEST_GROUP);
+    let mut wanted = Vec::with_capacity(LARGEST_GROUP);
     let mut log = Log::default();
-    while waiting.recv_many(&mut group, LARGEST_GROUP).await > 0 {
-        let committed = commit_group(&mut connection, &mut group).await;
+    while waiting.recv_many(&mut wanted, LARGEST_GROUP).await > 0 {
+        let writes = wanted.len();
+        let mut group = Group::of(wanted.drain(..));
+        let committed = group.commit(&mut connection).await;
         match &committed {
             Ok(commits) => {
                 lock.mark(*commits);
                 committed_so_far.send_replace(*commits);
             }
-            Err(error) => {
-                // Each caller tells what that means; here it would be told twice.
-                tracing::debug!(%error, writes = group.len(), "nothing of this group was recorded");
-                roll_back(&mut connection).await;
-                log.try_all_again();
-            }
+            Err(_) => log.try_all_again(),
         }
         let failed_fsync = committed.as_ref().is_err_and(|error| is_failed_fsync(error.as_ref()));
-        let committed = committed.map(drop).map_err(WriteError::Unwritable);
-        let writes = group.len();
-        for write in group.drain(..) {
-            write.answer(committed.clone());
-        }
+        group.answer(&committed.map(drop).map_err(WriteError::Unwritable));
         if failed_fsync {
             return Stopped::FailedFsync;
         }
@@ -216,37 +191,5 @@ async fn checkpoint(
             tracing::warn!(%error, "the write-ahead log could not be copied into the database; it grows");
             if is_failed_fsync(&error) { Err(Stopped::FailedFsync) } else { Ok(None) }
         }
-    }
-}
-
-/// Runs the group in one transaction and answers how many commits there were by now. A refused write is undone alone; trouble
-/// with the file undoes all.
-async fn commit_group(
-    connection: &mut SqliteConnection,
-    group: &mut [Box<dyn Queued>],
-) -> Result<i64, Arc<sqlx::Error>> {
-    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    let commits = sqlx::query_scalar!("UPDATE commits SET count = count + 1 RETURNING count")
-        .fetch_one(&mut *connection)
-        .await?;
-    for write in group {
-        sqlx::query("SAVEPOINT one").execute(&mut *connection).await?;
-        match write.run(connection).await {
-            Ok(()) => {}
-            Err(WriteError::Unwritable(error)) => return Err(error),
-            Err(_) => {
-                sqlx::query("ROLLBACK TO one").execute(&mut *connection).await?;
-            }
-        }
-        sqlx::query("RELEASE one").execute(&mut *connection).await?;
-    }
-    sqlx::query("COMMIT").execute(&mut *connection).await?;
-    Ok(commits)
-}
-
-/// After some errors `SQLite` has already rolled back, and then says so with an error of its own.
-async fn roll_back(connection: &mut SqliteConnection) {
-    if let Err(error) = sqlx::query("ROLLBACK").execute(connection).await {
-        tracing::debug!(%error, "nothing was left to roll back");
     }
 }

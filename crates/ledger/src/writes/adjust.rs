@@ -8,8 +8,8 @@ use sqlx::SqliteConnection;
 use crate::Asker;
 use crate::error::WriteError;
 use crate::writer::Write;
-use crate::writes::admit::see_user;
-use crate::writes::booking::{EntryKind, NewEntry};
+use crate::writes::admit::see_users;
+use crate::writes::booking::{EntryKind, NewEntry, book};
 
 /// An entry that no call through the sidecar made.
 #[derive(Debug, Clone)]
@@ -106,7 +106,7 @@ impl Adjustment {
         if known.is_some() {
             return Ok(false);
         }
-        see_user(&self.user, self.occurred_at, connection).await?;
+        see_users(&[(&self.user, self.occurred_at)], connection).await?;
         let (day, markup) = (self.day.to_string(), self.markup.to_string());
         let entry = NewEntry {
             kind: if self.unattributed { EntryKind::Unattributed } else { EntryKind::Adjustment },
@@ -127,7 +127,7 @@ impl Adjustment {
             markup: &markup,
             charge: self.charge,
         };
-        let entry_id = entry.book(connection).await?;
+        let entry_id = book(&[entry], connection).await?;
         sqlx::query!(
             "INSERT INTO adjustments (entry_id, reference, note) VALUES (?1, ?2, ?3)",
             entry_id,

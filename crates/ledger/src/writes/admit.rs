@@ -1,13 +1,16 @@
 //! W1: a call is admitted.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use metering::{ExternalUser, Markup, OrgId, UserId};
+use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use crate::CallId;
 use crate::error::WriteError;
-use crate::seal::seal_call;
-use crate::writer::Write;
+use crate::writer::WriteTogether;
+use crate::writes::calls::{self, CallRow, CallState, as_json};
 
 /// Who made a call, as Open `WebUI` told it.
 #[derive(Debug, Clone)]
@@ -50,74 +53,102 @@ pub struct Admission {
     pub first_of_user: bool,
 }
 
-impl Write for NewCall {
+/// What is remembered of an asker.
+#[derive(Serialize)]
+struct UserRow<'a> {
+    user_id: &'a str,
+    external_user: &'a str,
+    name: Option<&'a str>,
+    email: Option<&'a str>,
+    role: Option<&'a str>,
+    seen_at_ms: i64,
+}
+
+impl WriteTogether for NewCall {
     type Answer = Admission;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Admission, WriteError> {
-        let first_of_user = see_user(&self.asker, self.admitted_at, connection).await?;
-        insert_call(self, connection).await?;
-        Ok(Admission { first_of_user })
+    async fn apply_together(
+        calls: &[&Self],
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<Admission>, WriteError> {
+        let seen: Vec<_> = calls.iter().map(|call| (&call.asker, call.admitted_at)).collect();
+        let mut new_users = see_users(&seen, connection).await?;
+        let rows: Vec<_> = calls.iter().map(|call| call.row()).collect();
+        calls::insert(&rows, connection).await?;
+        let admission =
+            |call: &&Self| Admission { first_of_user: new_users.remove(call.asker.user_id.as_str()) };
+        Ok(calls.iter().map(admission).collect())
     }
 }
 
-/// Remembers the asker; facts that were not told this time stay as last told. True where he is new.
-pub(crate) async fn see_user(
-    asker: &Asker,
-    now: Timestamp,
-    connection: &mut SqliteConnection,
-) -> Result<bool, WriteError> {
-    let (user_id, external_user) = (asker.user_id.as_str(), asker.external_user.as_str());
-    let now_ms = now.as_millisecond();
-    let known = sqlx::query!(
-        "UPDATE users
-         SET external_user = ?2,
-             name = coalesce(?3, name),
-             email = coalesce(?4, email),
-             role = coalesce(?5, role),
-             last_seen_at_ms = max(last_seen_at_ms, ?6)
-         WHERE user_id = ?1",
-        user_id,
-        external_user,
-        asker.name,
-        asker.email,
-        asker.role,
-        now_ms,
-    )
-    .execute(&mut *connection)
-    .await?;
-    if known.rows_affected() > 0 {
-        return Ok(false);
+impl NewCall {
+    fn row(&self) -> CallRow {
+        CallRow {
+            id: self.id.to_string(),
+            org_id: self.org_id.as_str().to_owned(),
+            user_id: self.asker.user_id.as_str().to_owned(),
+            endpoint: self.endpoint.to_owned(),
+            model_asked: self.model.clone(),
+            markup: self.markup.to_string(),
+            state: CallState::Intent,
+            admitted_at_ms: self.admitted_at.as_millisecond(),
+            generation_id: None,
+            http_status: None,
+            outcome: None,
+            note: None,
+            closed_at_ms: None,
+            model_served: None,
+            provider: None,
+            prompt_tokens: None,
+            completion_tokens: None,
+            reasoning_tokens: None,
+            cached_tokens: None,
+            asks: 0,
+            next_ask_at_ms: None,
+        }
     }
+}
+
+/// Remembers the askers, each with when he was seen; facts that were not told this time stay as last told. Answers the ids of
+/// those who are new.
+pub(crate) async fn see_users(
+    seen: &[(&Asker, Timestamp)],
+    connection: &mut SqliteConnection,
+) -> Result<HashSet<String>, WriteError> {
+    let users = seen.iter().map(|(asker, at)| UserRow {
+        user_id: asker.user_id.as_str(),
+        external_user: asker.external_user.as_str(),
+        name: asker.name.as_deref(),
+        email: asker.email.as_deref(),
+        role: asker.role.as_deref(),
+        seen_at_ms: at.as_millisecond(),
+    });
+    let users = as_json(users)?;
+    let new = sqlx::query_scalar!(
+        "SELECT DISTINCT value ->> 'user_id' AS 'user_id!: String'
+         FROM jsonb_each(?1)
+         WHERE value ->> 'user_id' NOT IN (SELECT user_id FROM users)",
+        users,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    // An upsert of a SELECT needs its WHERE, or ON would be read as a join's.
     sqlx::query!(
         "INSERT INTO users (user_id, external_user, name, email, role, first_seen_at_ms, last_seen_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6)",
-        user_id,
-        external_user,
-        asker.name,
-        asker.email,
-        asker.role,
-        now_ms,
+         SELECT
+             value ->> 'user_id', value ->> 'external_user', value ->> 'name', value ->> 'email',
+             value ->> 'role', value ->> 'seen_at_ms', value ->> 'seen_at_ms'
+         FROM jsonb_each(?1)
+         WHERE true
+         ON CONFLICT (user_id) DO UPDATE
+         SET external_user = excluded.external_user,
+             name = coalesce(excluded.name, name),
+             email = coalesce(excluded.email, email),
+             role = coalesce(excluded.role, role),
+             last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms)",
+        users,
     )
     .execute(connection)
     .await?;
-    Ok(true)
-}
-
-async fn insert_call(call: &NewCall, connection: &mut SqliteConnection) -> Result<(), WriteError> {
-    let (id, org_id, user_id) = (call.id.to_string(), call.org_id.as_str(), call.asker.user_id.as_str());
-    let (markup, admitted_at_ms) = (call.markup.to_string(), call.admitted_at.as_millisecond());
-    sqlx::query!(
-        "INSERT INTO calls (id, org_id, user_id, endpoint, model_asked, markup, state, admitted_at_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'intent', ?7)",
-        id,
-        org_id,
-        user_id,
-        call.endpoint,
-        call.model,
-        markup,
-        admitted_at_ms,
-    )
-    .execute(&mut *connection)
-    .await?;
-    Ok(seal_call(&id, connection).await?)
+    Ok(new.into_iter().collect())
 }

@@ -5,9 +5,8 @@ use sqlx::SqliteConnection;
 
 use crate::CallId;
 use crate::error::WriteError;
-use crate::seal::seal_call;
 use crate::writer::Write;
-use crate::writes::unsettled::one_call;
+use crate::writes::calls::{self, CallState};
 
 /// An ask in vain.
 #[derive(Debug, Clone)]
@@ -24,19 +23,13 @@ impl Write for Asked {
     type Answer = ();
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), WriteError> {
-        let id = self.call_id.to_string();
-        let next_ask_at_ms = self.next_ask_at.map(Timestamp::as_millisecond);
-        let done = sqlx::query!(
-            "UPDATE calls
-             SET asks = asks + 1, note = ?2, next_ask_at_ms = ?3
-             WHERE id = ?1 AND state = 'open'",
-            id,
-            self.note,
-            next_ask_at_ms,
-        )
-        .execute(&mut *connection)
-        .await?;
-        one_call(&done, self.call_id)?;
-        Ok(seal_call(&id, connection).await?)
+        let mut call = calls::read_one(self.call_id, connection).await?;
+        if call.state != CallState::Open {
+            return Err(call.refuse());
+        }
+        call.asks += 1;
+        call.note = Some(self.note.clone());
+        call.next_ask_at_ms = self.next_ask_at.map(Timestamp::as_millisecond);
+        calls::save(&[call], connection).await
     }
 }

@@ -5,9 +5,8 @@ use sqlx::SqliteConnection;
 
 use crate::CallId;
 use crate::error::WriteError;
-use crate::seal::seal_call;
-use crate::writer::Write;
-use crate::writes::unsettled::one_call;
+use crate::writer::WriteTogether;
+use crate::writes::calls::{self, CallState};
 
 /// A generation id that came with the head (or the first event) of an answer. Told twice, it is written once: a
 /// caller that gave up waiting may repeat it.
@@ -23,23 +22,26 @@ pub struct GenerationKnown {
     pub next_ask_at: Timestamp,
 }
 
-impl Write for GenerationKnown {
+impl WriteTogether for GenerationKnown {
     type Answer = ();
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), WriteError> {
-        let (id, next_ask_at_ms) = (self.call_id.to_string(), self.next_ask_at.as_millisecond());
-        let done = sqlx::query!(
-            "UPDATE calls
-             SET state = 'open', generation_id = ?2, http_status = ?3, next_ask_at_ms = ?4
-             WHERE id = ?1 AND (state = 'intent' OR (state = 'open' AND generation_id = ?2))",
-            id,
-            self.generation_id,
-            self.http_status,
-            next_ask_at_ms,
-        )
-        .execute(&mut *connection)
-        .await?;
-        one_call(&done, self.call_id)?;
-        Ok(seal_call(&id, connection).await?)
+    async fn apply_together(
+        known: &[&Self],
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<()>, WriteError> {
+        let ids: Vec<_> = known.iter().map(|known| known.call_id.to_string()).collect();
+        let mut rows = calls::read(&ids, connection).await?;
+        for (row, known) in rows.iter_mut().zip(known) {
+            let told_before = row.generation_id.as_deref() == Some(&known.generation_id);
+            if row.state != CallState::Intent && !(row.state == CallState::Open && told_before) {
+                return Err(row.refuse());
+            }
+            row.state = CallState::Open;
+            row.generation_id = Some(known.generation_id.clone());
+            row.http_status = Some(known.http_status.into());
+            row.next_ask_at_ms = Some(known.next_ask_at.as_millisecond());
+        }
+        calls::save(&rows, connection).await?;
+        Ok(vec![(); known.len()])
     }
 }

@@ -1,16 +1,19 @@
 //! W3: a call becomes an entry and part of a daily row.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use metering::{
-    BillingZone, CostSource, Markup, PicoUsd, Report, Settlement, Tokens, booked_model, instant_of_generation,
+    BillingZone, Cost, CostSource, Markup, PicoUsd, Report, Settlement, Tokens, booked_model,
+    instant_of_generation,
 };
 use sqlx::SqliteConnection;
 
 use crate::CallId;
 use crate::error::WriteError;
-use crate::seal::seal_call;
-use crate::writer::Write;
-use crate::writes::booking::{EntryKind, NewEntry};
+use crate::writer::WriteTogether;
+use crate::writes::booking::{EntryKind, NewEntry, book};
+use crate::writes::calls::{self, CallRow, CallState, as_json};
 
 /// A call whose cost is known.
 #[derive(Debug, Clone)]
@@ -45,104 +48,176 @@ pub enum Settled {
     Clash,
 }
 
-/// The call as recorded.
-struct Call {
-    org_id: String,
-    user_id: String,
-    model_asked: String,
-    markup: String,
-    state: String,
-    generation_id: Option<String>,
-    admitted_at_ms: i64,
-    model_served: Option<String>,
-    provider: Option<String>,
-    prompt_tokens: Option<i64>,
-    completion_tokens: Option<i64>,
-    reasoning_tokens: Option<i64>,
-    cached_tokens: Option<i64>,
+/// A call with its cost, about to be booked.
+struct Booking<'a> {
+    settle: &'a Settle,
+    call: CallRow,
+    known: Settlement,
+    cost: Cost,
+    source: CostSource,
+    charge: PicoUsd,
+    instant: Timestamp,
+    /// `YYYY-MM-DD` in the organisation's zone.
+    day: String,
 }
 
-impl Write for Settle {
+impl WriteTogether for Settle {
     type Answer = Settled;
 
-    async fn apply(&self, connection: &mut SqliteConnection) -> Result<Settled, WriteError> {
-        let call = read_call(self.call_id, connection).await?;
-        match call.state.as_str() {
-            "settled" => return Ok(Settled::Already),
-            "void" => return Err(WriteError::refused(format!("call {} is void", self.call_id))),
-            _ => {}
+    async fn apply_together(
+        settles: &[&Self],
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<Settled>, WriteError> {
+        let ids: Vec<_> = settles.iter().map(|settle| settle.call_id.to_string()).collect();
+        let calls = calls::read(&ids, connection).await?;
+        let elsewhere = booked_elsewhere(&calls, connection).await?;
+        let mut answers = Vec::with_capacity(settles.len());
+        let (mut bookings, mut ended) = (Vec::with_capacity(settles.len()), Vec::new());
+        for (settle, call) in settles.iter().zip(calls) {
+            let clash = call.generation_id.as_ref().and_then(|generation_id| elsewhere.get(generation_id));
+            match (call.state, clash) {
+                (CallState::Settled, _) => answers.push(Settled::Already),
+                (CallState::Void, _) => return Err(call.refuse()),
+                (_, Some(note)) => {
+                    answers.push(Settled::Clash);
+                    ended.push(settle.void_clash(call, note));
+                }
+                (_, None) => {
+                    let booking = Booking::of(settle, call)?;
+                    answers.push(Settled::Booked { charge: booking.charge });
+                    bookings.push(booking);
+                }
+            }
         }
-        if let Some(note) = booked_elsewhere(&call, connection).await? {
-            void_clash(self, note, connection).await?;
-            return Ok(Settled::Clash);
+        if !bookings.is_empty() {
+            let entries: Vec<_> = bookings.iter().map(Booking::entry).collect();
+            book(&entries, connection).await?;
         }
-        let known = self.settlement.clone().merge(told_before(&call));
-        let charge = self.book(&call, &known, connection).await?;
-        let model = booked_model(&call.model_asked, known.model());
-        mark_settled(self, model, connection).await?;
-        Ok(Settled::Booked { charge })
+        ended.extend(bookings.into_iter().map(Booking::settled));
+        calls::save(&ended, connection).await?;
+        Ok(answers)
     }
 }
 
-async fn read_call(call_id: CallId, connection: &mut SqliteConnection) -> Result<Call, WriteError> {
-    let id = call_id.to_string();
-    let call = sqlx::query_as!(
-        Call,
-        "SELECT org_id, user_id, model_asked, markup, state, generation_id, admitted_at_ms, model_served,
-                provider, prompt_tokens, completion_tokens, reasoning_tokens, cached_tokens
-         FROM calls
-         WHERE id = ?1",
-        id,
-    )
-    .fetch_optional(connection)
-    .await?;
-    call.ok_or_else(|| WriteError::refused(format!("call {call_id} is not recorded")))
+impl Settle {
+    /// Inside a write that does more.
+    pub(crate) async fn apply(&self, connection: &mut SqliteConnection) -> Result<Settled, WriteError> {
+        let answer = Self::apply_together(&[self], connection).await?.pop();
+        answer.ok_or_else(|| WriteError::refused(format!("call {} was not settled", self.call_id)))
+    }
+
+    fn void_clash(&self, mut call: CallRow, note: &str) -> CallRow {
+        call.state = CallState::Void;
+        call.outcome = Some("clash".to_owned());
+        call.closed_at_ms = call.closed_at_ms.or(Some(self.booked_at.as_millisecond()));
+        call.next_ask_at_ms = None;
+        call.note = Some(note.to_owned());
+        call
+    }
+
+    /// The biller's clock where the generation id carries it, else what the answer told, else ours at admission.
+    fn instant_of(&self, call: &CallRow) -> Result<Timestamp, WriteError> {
+        let by_generation = call.generation_id.as_deref().and_then(instant_of_generation);
+        match by_generation.or(self.created_at) {
+            Some(instant) => Ok(instant),
+            None => Timestamp::from_millisecond(call.admitted_at_ms).map_err(WriteError::refused),
+        }
+    }
 }
 
-/// Whether the call's generation has its settling entry already, in words.
+impl<'a> Booking<'a> {
+    fn of(settle: &'a Settle, call: CallRow) -> Result<Self, WriteError> {
+        let known = settle.settlement.clone().merge(told_before(&call));
+        let (source, cost) = known
+            .cost()
+            .map(|(source, cost)| (source, cost.clone()))
+            .ok_or_else(|| WriteError::refused(format!("the cost of call {} is unknown", call.id)))?;
+        let charge = Markup::parse(&call.markup)
+            .and_then(|markup| markup.charge(cost.amount))
+            .map_err(WriteError::refused)?;
+        let instant = settle.instant_of(&call)?;
+        let day = settle.zone.day_of(instant).to_string();
+        Ok(Self { settle, call, known, cost, source, charge, instant, day })
+    }
+
+    fn model(&self) -> &str {
+        booked_model(&self.call.model_asked, self.known.model())
+    }
+
+    fn entry(&self) -> NewEntry<'_> {
+        let call = &self.call;
+        NewEntry {
+            kind: EntryKind::Call,
+            call_id: Some(&call.id),
+            generation_id: call.generation_id.as_deref(),
+            org_id: &call.org_id,
+            user_id: &call.user_id,
+            model: self.model(),
+            model_asked: Some(&call.model_asked),
+            provider: self.known.provider(),
+            day: &self.day,
+            occurred_at_ms: self.instant.as_millisecond(),
+            booked_at: self.settle.booked_at,
+            requests: 1,
+            tokens: self.known.tokens(),
+            source: self.source,
+            cost: &self.cost,
+            markup: &call.markup,
+            charge: self.charge,
+        }
+    }
+
+    /// The call once it is booked.
+    fn settled(self) -> CallRow {
+        let model = self.model().to_owned();
+        let Self { settle, mut call, .. } = self;
+        call.state = CallState::Settled;
+        call.outcome = settle.outcome.map(str::to_owned).or(call.outcome);
+        call.http_status = call.http_status.or(settle.http_status.map(i64::from));
+        call.closed_at_ms = call.closed_at_ms.or(Some(settle.booked_at.as_millisecond()));
+        call.next_ask_at_ms = None;
+        call.model_served = Some(model);
+        call
+    }
+}
+
+/// The generations of these calls that have their settling entries already, each with who booked it, in words.
 async fn booked_elsewhere(
-    call: &Call,
+    calls: &[CallRow],
     connection: &mut SqliteConnection,
-) -> Result<Option<&'static str>, WriteError> {
-    let Some(generation_id) = &call.generation_id else { return Ok(None) };
+) -> Result<HashMap<String, &'static str>, WriteError> {
+    let settling = calls.iter().filter(|call| call.state != CallState::Settled);
+    let generations = as_json(settling.filter_map(|call| call.generation_id.as_deref()))?;
     let booked = sqlx::query!(
-        "SELECT
-             (SELECT kind FROM entries WHERE generation_id = ?1 AND kind <> 'adjustment') AS 'kind?: String',
-             EXISTS (SELECT 1 FROM statement_matches WHERE generation_id = ?1) AS 'is_matched!: bool'",
-        generation_id,
+        "SELECT generation_id AS 'generation_id!: String', booked_by AS 'booked_by!: String'
+         FROM (
+             SELECT
+                 CAST(wanted.value AS TEXT) AS generation_id,
+                 coalesce(
+                     (SELECT kind FROM entries WHERE generation_id = wanted.value AND kind <> 'adjustment'),
+                     (SELECT 'match' FROM statement_matches WHERE generation_id = wanted.value)
+                 ) AS booked_by
+             FROM json_each(?1) AS wanted
+         )
+         WHERE booked_by IS NOT NULL",
+        generations,
     )
-    .fetch_one(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(match booked.kind.as_deref() {
-        Some("call") => Some("another call has already booked this generation id"),
-        Some(_) => Some("a statement of OpenRouter has already booked this generation id as unattributed"),
-        None => booked.is_matched.then_some("an entry without an id stands for this generation already"),
-    })
-}
-
-async fn void_clash(
-    settle: &Settle,
-    note: &str,
-    connection: &mut SqliteConnection,
-) -> Result<(), WriteError> {
-    let (id, booked_at_ms) = (settle.call_id.to_string(), settle.booked_at.as_millisecond());
-    sqlx::query!(
-        "UPDATE calls
-         SET state = 'void', outcome = 'clash', closed_at_ms = coalesce(closed_at_ms, ?2), next_ask_at_ms = NULL,
-             note = ?3
-         WHERE id = ?1",
-        id,
-        booked_at_ms,
-        note,
-    )
-    .execute(&mut *connection)
-    .await?;
-    Ok(seal_call(&id, connection).await?)
+    let booked = booked.into_iter().map(|generation| {
+        let note = match generation.booked_by.as_str() {
+            "call" => "another call has already booked this generation id",
+            "match" => "an entry without an id stands for this generation already",
+            _ => "a statement of OpenRouter has already booked this generation id as unattributed",
+        };
+        (generation.generation_id, note)
+    });
+    Ok(booked.collect())
 }
 
 /// What the answer told before it broke off, as recorded with the call. Its counts are those of the moment it
 /// broke off, so anybody else's are better.
-fn told_before(call: &Call) -> Settlement {
+fn told_before(call: &CallRow) -> Settlement {
     let count = |count: Option<i64>| count.and_then(|count| u64::try_from(count).ok());
     let names = Report {
         model: call.model_served.clone(),
@@ -159,74 +234,4 @@ fn told_before(call: &Call) -> Settlement {
         ..Report::empty(CostSource::Statement)
     };
     Settlement::of(names).merge(Settlement::of(counts))
-}
-
-impl Settle {
-    /// The entry and its part of the daily row; answers the charge.
-    async fn book(
-        &self,
-        call: &Call,
-        known: &Settlement,
-        connection: &mut SqliteConnection,
-    ) -> Result<PicoUsd, WriteError> {
-        let Some((source, cost)) = known.cost() else {
-            return Err(WriteError::refused("a call without a known cost cannot be settled"));
-        };
-        let charge = Markup::parse(&call.markup)
-            .and_then(|markup| markup.charge(cost.amount))
-            .map_err(WriteError::refused)?;
-        let instant = instant_of(self, call)?;
-        let entry = NewEntry {
-            kind: EntryKind::Call,
-            call_id: Some(&self.call_id.to_string()),
-            generation_id: call.generation_id.as_deref(),
-            org_id: &call.org_id,
-            user_id: &call.user_id,
-            model: booked_model(&call.model_asked, known.model()),
-            model_asked: Some(&call.model_asked),
-            provider: known.provider(),
-            day: &self.zone.day_of(instant).to_string(),
-            occurred_at_ms: instant.as_millisecond(),
-            booked_at: self.booked_at,
-            requests: 1,
-            tokens: known.tokens(),
-            source,
-            cost,
-            markup: &call.markup,
-            charge,
-        };
-        entry.book(connection).await?;
-        Ok(charge)
-    }
-}
-
-/// The biller's clock where the generation id carries it, else what the answer told, else ours at admission.
-fn instant_of(settle: &Settle, call: &Call) -> Result<Timestamp, WriteError> {
-    let by_generation = call.generation_id.as_deref().and_then(instant_of_generation);
-    match by_generation.or(settle.created_at) {
-        Some(instant) => Ok(instant),
-        None => Timestamp::from_millisecond(call.admitted_at_ms).map_err(WriteError::refused),
-    }
-}
-
-async fn mark_settled(
-    settle: &Settle,
-    model: &str,
-    connection: &mut SqliteConnection,
-) -> Result<(), WriteError> {
-    let (id, booked_at_ms) = (settle.call_id.to_string(), settle.booked_at.as_millisecond());
-    sqlx::query!(
-        "UPDATE calls
-         SET state = 'settled', outcome = coalesce(?2, outcome), http_status = coalesce(http_status, ?3),
-             closed_at_ms = coalesce(closed_at_ms, ?4), next_ask_at_ms = NULL, model_served = ?5
-         WHERE id = ?1",
-        id,
-        settle.outcome,
-        settle.http_status,
-        booked_at_ms,
-        model,
-    )
-    .execute(&mut *connection)
-    .await?;
-    Ok(seal_call(&id, connection).await?)
 }

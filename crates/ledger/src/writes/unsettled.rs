@@ -3,12 +3,11 @@
 use jiff::Timestamp;
 use metering::Settlement;
 use sqlx::SqliteConnection;
-use sqlx::sqlite::SqliteQueryResult;
 
 use crate::CallId;
 use crate::error::WriteError;
-use crate::seal::seal_call;
 use crate::writer::Write;
+use crate::writes::calls::{self, CallState};
 
 /// A call whose answer has ended without telling its cost. It stays open; `/generation` is asked.
 #[derive(Debug, Clone)]
@@ -61,32 +60,21 @@ impl Write for LeaveOpen {
     type Answer = ();
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), WriteError> {
-        let (id, closed_at_ms) = (self.call_id.to_string(), self.closed_at.as_millisecond());
-        let next_ask_at_ms = self.next_ask_at.as_millisecond();
+        let mut call = calls::read_one(self.call_id, connection).await?;
+        if call.state != CallState::Open {
+            return Err(call.refuse());
+        }
         let tokens = self.known.tokens();
-        let [prompt, completion, reasoning, cached] =
-            [tokens.prompt, tokens.completion, tokens.reasoning, tokens.cached].map(as_integer);
-        let (model, provider) = (self.known.model(), self.known.provider());
-        let done = sqlx::query!(
-            "UPDATE calls
-             SET outcome = ?2, closed_at_ms = ?3, next_ask_at_ms = ?4, model_served = ?5, provider = ?6,
-                 prompt_tokens = ?7, completion_tokens = ?8, reasoning_tokens = ?9, cached_tokens = ?10
-             WHERE id = ?1 AND state = 'open'",
-            id,
-            self.outcome,
-            closed_at_ms,
-            next_ask_at_ms,
-            model,
-            provider,
-            prompt,
-            completion,
-            reasoning,
-            cached,
-        )
-        .execute(&mut *connection)
-        .await?;
-        one_call(&done, self.call_id)?;
-        Ok(seal_call(&id, connection).await?)
+        call.outcome = Some(self.outcome.to_owned());
+        call.closed_at_ms = Some(self.closed_at.as_millisecond());
+        call.next_ask_at_ms = Some(self.next_ask_at.as_millisecond());
+        call.model_served = self.known.model().map(str::to_owned);
+        call.provider = self.known.provider().map(str::to_owned);
+        call.prompt_tokens = as_integer(tokens.prompt);
+        call.completion_tokens = as_integer(tokens.completion);
+        call.reasoning_tokens = as_integer(tokens.reasoning);
+        call.cached_tokens = as_integer(tokens.cached);
+        calls::save(&[call], connection).await
     }
 }
 
@@ -96,27 +84,18 @@ impl Write for End {
     /// An orphan is made of a call without an id alone; the proof that nothing was billed may come later as well.
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<(), WriteError> {
         let Self(ended_as, Ending { call_id, outcome, note, http_status, closed_at }) = self;
-        let (id, closed_at_ms) = (call_id.to_string(), closed_at.as_millisecond());
-        let state = match ended_as {
-            EndedAs::Orphan => "orphan",
-            EndedAs::Void => "void",
+        let mut call = calls::read_one(*call_id, connection).await?;
+        call.state = match (ended_as, call.state) {
+            (EndedAs::Orphan, CallState::Intent) => CallState::Orphan,
+            (EndedAs::Void, CallState::Intent | CallState::Open | CallState::Orphan) => CallState::Void,
+            _ => return Err(call.refuse()),
         };
-        let done = sqlx::query!(
-            "UPDATE calls
-             SET state = ?2, outcome = ?3, note = ?4, http_status = coalesce(?5, http_status), closed_at_ms = ?6,
-                 next_ask_at_ms = NULL
-             WHERE id = ?1 AND (state = 'intent' OR (?2 = 'void' AND state IN ('open', 'orphan')))",
-            id,
-            state,
-            outcome,
-            note,
-            http_status,
-            closed_at_ms,
-        )
-        .execute(&mut *connection)
-        .await?;
-        one_call(&done, *call_id)?;
-        Ok(seal_call(&id, connection).await?)
+        call.outcome = Some((*outcome).to_owned());
+        call.note = Some(note.clone());
+        call.http_status = http_status.map(i64::from).or(call.http_status);
+        call.closed_at_ms = Some(closed_at.as_millisecond());
+        call.next_ask_at_ms = None;
+        calls::save(&[call], connection).await
     }
 }
 
@@ -124,39 +103,29 @@ impl Write for OrphanInterrupted {
     type Answer = u64;
 
     async fn apply(&self, connection: &mut SqliteConnection) -> Result<u64, WriteError> {
-        let now_ms = self.now.as_millisecond();
-        let orphaned = sqlx::query_scalar!(
-            "UPDATE calls
-             SET state = 'orphan', outcome = 'interrupted', closed_at_ms = ?1,
-                 note = 'the program ended before the generation id was known'
-             WHERE state = 'intent'
-             RETURNING id",
-            now_ms,
+        let interrupted = sqlx::query_scalar!(
+            "SELECT id FROM calls WHERE state = 'intent'
+             UNION ALL
+             SELECT id FROM calls WHERE state = 'open' AND closed_at_ms IS NULL"
         )
         .fetch_all(&mut *connection)
         .await?;
-        // Nobody ends these any more: ask at once instead of after the longest call.
-        let open = sqlx::query_scalar!(
-            "UPDATE calls
-             SET next_ask_at_ms = ?1, outcome = 'interrupted', closed_at_ms = ?1
-             WHERE state = 'open' AND closed_at_ms IS NULL
-             RETURNING id",
-            now_ms,
-        )
-        .fetch_all(&mut *connection)
-        .await?;
-        for id in orphaned.iter().chain(&open) {
-            seal_call(id, connection).await?;
+        let mut rows = calls::read(&interrupted, connection).await?;
+        let (now_ms, mut orphans) = (self.now.as_millisecond(), 0);
+        for call in &mut rows {
+            call.outcome = Some("interrupted".to_owned());
+            call.closed_at_ms = Some(now_ms);
+            if call.state == CallState::Intent {
+                call.state = CallState::Orphan;
+                call.note = Some("the program ended before the generation id was known".to_owned());
+                orphans += 1;
+            } else {
+                // Nobody ends it any more: ask at once instead of after the longest call.
+                call.next_ask_at_ms = Some(now_ms);
+            }
         }
-        Ok(orphaned.len() as u64)
-    }
-}
-
-/// A write about one call must have touched exactly one row.
-pub(crate) fn one_call(done: &SqliteQueryResult, call_id: CallId) -> Result<(), WriteError> {
-    match done.rows_affected() {
-        1 => Ok(()),
-        rows => Err(WriteError::refused(format!("call {call_id}: {rows} rows in the expected state, not 1"))),
+        calls::save(&rows, connection).await?;
+        Ok(orphans)
     }
 }
 

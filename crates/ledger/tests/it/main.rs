@@ -13,6 +13,7 @@ mod seeds;
 mod settling;
 mod statement;
 mod story;
+mod together;
 
 use jiff::Timestamp;
 use jiff::civil::Date;

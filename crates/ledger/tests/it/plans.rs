@@ -8,14 +8,18 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _, SqliteConnection};
 
 use crate::Books;
 
+/// What adds many parents at once. `SQLite` plans a look for children that wait for them, and steps over it (`FkIfZero`) where no
+/// foreign key is broken, which none ever is within a statement.
+const ADDS_PARENTS: [&str; 2] = ["INSERT INTO calls (", "INSERT INTO users ("];
+
 /// The ends of what only `verify` and `db cleanup` ask, and the migration of a file from before the digests.
 const MAY_READ_ALL: [&str; 10] = [
     "FROM entries ORDER BY id",
     "FROM sealed_entries",
     "FROM sealed_calls",
     "LIMIT 1000",
-    "FROM entries WHERE digest IS NULL",
-    "FROM calls WHERE digest IS NULL",
+    "FROM sealed_entries WHERE digest IS NULL",
+    "FROM sealed_calls WHERE digest IS NULL",
     "NOT IN (SELECT user_id FROM daily_usage)",
     "NOT IN (SELECT user_id FROM daily_usage) ORDER BY user_id",
     "NOT IN (SELECT org_id FROM reconciliations)",
@@ -31,7 +35,11 @@ async fn no_question_reads_everything() {
     for query in checked_queries() {
         let words = query.split_whitespace().collect::<Vec<_>>().join(" ");
         // The organisation is made once in the life of a file.
-        if MAY_READ_ALL.iter().any(|end| words.ends_with(end)) || words.starts_with("INSERT INTO client_") {
+        let adds_parents = ADDS_PARENTS.iter().any(|start| words.starts_with(start));
+        if MAY_READ_ALL.iter().any(|end| words.ends_with(end))
+            || words.starts_with("INSERT INTO client_")
+            || adds_parents
+        {
             continue;
         }
         looked_at += 1;

@@ -11,8 +11,9 @@ use super::TakeStatement;
 use crate::error::WriteError;
 use crate::writer::Write as _;
 use crate::writes::adjust::Adjustment;
+use crate::writes::calls::{self, CallState};
 use crate::writes::settle::{Settle, Settled};
-use crate::writes::unsettled::{End, EndedAs, Ending, one_call};
+use crate::writes::unsettled::{End, EndedAs, Ending};
 use crate::{Asker, CallId};
 
 /// What a generation without a model is booked under.
@@ -208,22 +209,19 @@ fn read_id(call_id: &str) -> Result<CallId, WriteError> {
     call_id.parse().map_err(WriteError::refused)
 }
 
-/// The generation of an orphan is known at last. What settles it seals it.
+/// The generation of an orphan is known at last.
 async fn name_orphan(
     call_id: &str,
     generation_id: &str,
     connection: &mut SqliteConnection,
 ) -> Result<(), WriteError> {
-    let done = sqlx::query!(
-        "UPDATE calls
-         SET generation_id = ?2, note = 'its generation was found in OpenRouter''s statement'
-         WHERE id = ?1 AND state = 'orphan' AND generation_id IS NULL",
-        call_id,
-        generation_id,
-    )
-    .execute(connection)
-    .await?;
-    one_call(&done, read_id(call_id)?)
+    let mut call = calls::read_one(read_id(call_id)?, connection).await?;
+    if call.state != CallState::Orphan || call.generation_id.is_some() {
+        return Err(call.refuse());
+    }
+    call.generation_id = Some(generation_id.to_owned());
+    call.note = Some("its generation was found in OpenRouter's statement".to_owned());
+    calls::save(&[call], connection).await
 }
 
 async fn recognise(
