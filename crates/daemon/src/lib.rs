@@ -1,5 +1,7 @@
 //! Builds everything, owns the listeners and the lifecycle.
 
+mod descriptors;
+mod head_reader;
 mod lifecycle;
 mod listener;
 mod logging;

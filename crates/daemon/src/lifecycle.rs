@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use upkeep::{Alarms, Upkeep};
 
-use crate::listener::{self, Ends};
+use crate::descriptors;
+use crate::listener::{self, Ends, Room};
 
 /// How long calls under way may take to end after the program was told to stop. Docker's `stop_grace_period` must
 /// be longer.
@@ -23,6 +24,15 @@ const DRAIN: Duration = Duration::from_mins(2);
 
 /// How long the rest may take after that: writing down how the last calls ended.
 const LAST_WRITES: Duration = Duration::from_secs(10);
+
+/// Connections to the proxy for each call that may be under way: clients keep some that are idle.
+const CONNECTIONS_A_CALL: usize = 4;
+
+/// Connections to the usage API.
+const USAGE_CONNECTIONS: usize = 1_024;
+
+/// Descriptors for everything but connections to the proxy and calls: the database, questions, the usage API.
+const OTHER_DESCRIPTORS: usize = 2_048;
 
 /// A sidecar that serves.
 #[derive(Debug)]
@@ -96,6 +106,8 @@ impl Daemon {
     /// [`StartError`]; nothing is served then.
     pub async fn start(settings: Settings, clock: Clock) -> Result<Self, StartError> {
         choose_tls_provider();
+        let connections = settings.calls_at_once * CONNECTIONS_A_CALL;
+        descriptors::allow(connections + settings.calls_at_once + OTHER_DESCRIPTORS);
         let writer = TaskTracker::new();
         let (ledger, writer_stopped) = open_ledger(&settings, &clock, &writer).await?;
         let proxy_listener = bind("PROXY_LISTEN", settings.proxy_listen).await?;
@@ -220,7 +232,8 @@ impl Daemon {
         });
         // The health check must be heard while calls drain, so this listener stops with them, not before.
         let ends = Ends { stop: self.give_up.clone(), give_up: self.give_up.clone() };
-        self.others.spawn(listener::serve(listener, router, ends, self.others.clone()));
+        let room = Room { connections: USAGE_CONNECTIONS, tasks: self.others.clone() };
+        self.others.spawn(listener::serve(listener, router, ends, room));
     }
 
     fn start_road(&self, listener: TcpListener, parts: Parts) {
@@ -229,12 +242,14 @@ impl Daemon {
             Some(secret) => IdentitySource::SignedHeader(secret),
             None => IdentitySource::PlainHeaders,
         };
+        let connections = settings.calls_at_once * CONNECTIONS_A_CALL;
         let router = proxy::router(proxy::RoadOptions {
             ledger,
             upstream,
             identity,
             token: settings.usage_proxy_token,
             key_is_pinned: settings.openrouter_api_key.is_some(),
+            calls_at_once: settings.calls_at_once,
             clock,
             tasks: self.calls.clone(),
             give_up: self.give_up.clone(),
@@ -242,7 +257,8 @@ impl Daemon {
             key_learned: alarms.poll_now,
         });
         let ends = Ends { stop: self.stopping.clone(), give_up: self.give_up.clone() };
-        self.clients.spawn(listener::serve(listener, router, ends, self.clients.clone()));
+        let room = Room { connections, tasks: self.clients.clone() };
+        self.clients.spawn(listener::serve(listener, router, ends, room));
     }
 }
 

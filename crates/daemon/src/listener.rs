@@ -16,14 +16,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::head_reader::HeadReader;
 use crate::waiting::{Place, Waiting};
 
-/// Connections at once; the next one waits in the system's queue.
-const CONNECTIONS: usize = 1_024;
-
-/// Places that are kept free for who comes next: from here on the connection that has waited longest for a head leaves
-/// for each that comes. As many as that, so that heads which never end hold half of the memory of the program at most.
-const FREE_PLACES: usize = CONNECTIONS / 2;
+/// One place in so many is kept free for who comes next: from here on the connection that has waited longest for a head
+/// leaves for each that comes.
+const FREE_PART: usize = 2;
 
 /// Pause before one more leaves, where all places are taken.
 const PAUSE_WHEN_FULL: Duration = Duration::from_millis(50);
@@ -59,12 +57,29 @@ pub(crate) struct Ends {
     pub(crate) give_up: CancellationToken,
 }
 
+/// What a listener may hold.
+pub(crate) struct Room {
+    /// Connections at once; the next one waits in the system's queue.
+    pub(crate) connections: usize,
+    /// The tasks of connections belong to this tracker.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// Places for connections.
+struct Places {
+    all: Arc<Semaphore>,
+    /// Kept free for who comes next.
+    free: usize,
+}
+
 /// Answers connections with `router` until `stop`; requests under way then end in peace.
-pub(crate) async fn serve(listener: TcpListener, router: Router, ends: Ends, tasks: TaskTracker) {
-    let (room, waiting) = (Arc::new(Semaphore::new(CONNECTIONS)), Arc::new(Waiting::default()));
+pub(crate) async fn serve(listener: TcpListener, router: Router, ends: Ends, room: Room) {
+    let Room { connections, tasks } = room;
+    let places = Places { all: Arc::new(Semaphore::new(connections)), free: connections / FREE_PART };
+    let waiting = Arc::new(Waiting::default());
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &room, &waiting) => accepted,
+            accepted = accept(&listener, &places, &waiting) => accepted,
             () = ends.stop.cancelled() => return,
         };
         match accepted {
@@ -86,10 +101,10 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, ends: Ends, tas
 
 async fn accept(
     listener: &TcpListener,
-    room: &Arc<Semaphore>,
+    places: &Places,
     waiting: &Waiting,
 ) -> std::io::Result<(TcpStream, OwnedSemaphorePermit)> {
-    let permit = make_room(room, waiting).await?;
+    let permit = make_room(places, waiting).await?;
     let (stream, _) = listener.accept().await?;
     // Chunks of a stream are small and must not wait for one another.
     stream.set_nodelay(true)?;
@@ -99,12 +114,12 @@ async fn accept(
 }
 
 /// Waits for a place; who waits for a head makes room where places are scarce.
-async fn make_room(room: &Arc<Semaphore>, waiting: &Waiting) -> std::io::Result<OwnedSemaphorePermit> {
+async fn make_room(places: &Places, waiting: &Waiting) -> std::io::Result<OwnedSemaphorePermit> {
     loop {
-        if room.available_permits() < FREE_PLACES {
+        if places.all.available_permits() < places.free {
             waiting.dismiss_longest();
         }
-        let permit = tokio::time::timeout(PAUSE_WHEN_FULL, room.clone().acquire_owned()).await;
+        let permit = tokio::time::timeout(PAUSE_WHEN_FULL, places.all.clone().acquire_owned()).await;
         if let Ok(permit) = permit {
             return permit.map_err(std::io::Error::other);
         }
@@ -132,7 +147,7 @@ async fn connection(stream: TcpStream, router: Router, ends: Ends, place: Arc<Pl
         .max_buf_size(HEAD_BYTES)
         // The buffer may grow beyond its own limit.
         .max_header_size(HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(HeadReader::new(stream, place.clone())), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

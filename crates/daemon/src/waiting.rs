@@ -2,15 +2,20 @@
 //! leaves: somebody who opens thousands and says nothing must not keep out who has something to say.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
+
+/// Bytes of heads that have not ended, of all connections together; beyond that the one that has waited longest leaves.
+/// A buffer may be twice as large as what is in it.
+const HEADS_BYTES: usize = 16 * 1024 * 1024;
 
 /// Everybody who waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     line: Mutex<Line>,
+    head_bytes: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -26,6 +31,8 @@ pub(crate) struct Place {
     /// Its number in the line; 0 while it is busy.
     number: AtomicU64,
     has_asked: AtomicBool,
+    /// Bytes that have come of the head it waits for.
+    head_bytes: AtomicUsize,
     dismissed: CancellationToken,
 }
 
@@ -38,7 +45,8 @@ impl Waiting {
     pub(crate) fn place(self: &Arc<Self>) -> Arc<Place> {
         let dismissed = CancellationToken::new();
         let number = AtomicU64::new(self.line().join(dismissed.clone()));
-        Arc::new(Place { waiting: self.clone(), number, has_asked: AtomicBool::new(false), dismissed })
+        let (waiting, has_asked, head_bytes) = (self.clone(), AtomicBool::new(false), AtomicUsize::new(0));
+        Arc::new(Place { waiting, number, has_asked, head_bytes, dismissed })
     }
 
     /// Sends away who has waited longest, if anybody waits.
@@ -70,6 +78,17 @@ impl Place {
         Busy(self.clone())
     }
 
+    /// `bytes` have come: of a head, while it waits for one.
+    pub(crate) fn has_read(&self, bytes: usize) {
+        if bytes == 0 || !self.is_waiting() {
+            return;
+        }
+        self.head_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.waiting.head_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes > HEADS_BYTES {
+            self.waiting.dismiss_longest();
+        }
+    }
+
     pub(crate) fn is_waiting(&self) -> bool {
         self.number.load(Ordering::Relaxed) != 0
     }
@@ -86,6 +105,8 @@ impl Place {
 
     fn leave_line(&self) {
         let number = self.number.swap(0, Ordering::Relaxed);
+        let head_bytes = self.head_bytes.swap(0, Ordering::Relaxed);
+        self.waiting.head_bytes.fetch_sub(head_bytes, Ordering::Relaxed);
         self.waiting.line().places.remove(&number);
     }
 }
@@ -123,6 +144,24 @@ mod tests {
         waiting.dismiss_longest();
         assert!(first.dismissed.is_cancelled());
         waiting.dismiss_longest();
+    }
+
+    #[test]
+    fn heads_that_never_end_have_a_budget() {
+        let waiting = Arc::new(Waiting::default());
+        let [longest, asks, late] = [(); 3].map(|()| waiting.place());
+        longest.has_read(HEADS_BYTES / 2);
+        asks.has_read(HEADS_BYTES / 2);
+        assert!(!longest.dismissed.is_cancelled());
+        // A head that has ended counts no more, nor what comes behind it.
+        let busy = asks.busy();
+        asks.has_read(HEADS_BYTES);
+        late.has_read(HEADS_BYTES / 2);
+        assert!(!longest.dismissed.is_cancelled());
+        late.has_read(1);
+        assert!(longest.dismissed.is_cancelled() && !late.dismissed.is_cancelled());
+        drop((longest, late, busy, asks));
+        assert_eq!(waiting.head_bytes.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -34,9 +34,6 @@ use tokio_util::task::TaskTracker;
 use crate::refusal::Refusal;
 use crate::route::Route;
 
-/// Calls under way at once; one more is refused with 503.
-pub const CALLS_IN_FLIGHT: usize = 256;
-
 /// Everything the road needs, made by the daemon.
 #[derive(Debug)]
 pub struct RoadOptions {
@@ -50,6 +47,8 @@ pub struct RoadOptions {
     pub token: Option<SecretString>,
     /// True where the organisation's key is set by the operator: then no other is learned.
     pub key_is_pinned: bool,
+    /// Calls that may be under way; one more is refused with 503.
+    pub calls_at_once: usize,
     /// The time.
     pub clock: Clock,
     /// The tasks of calls belong to this tracker.
@@ -74,8 +73,8 @@ struct Road {
 /// The proxy's routes: the listed pairs of method and path, and 404 for everything else.
 pub fn router(options: RoadOptions) -> Router {
     let road = Road {
+        in_flight: Arc::new(Semaphore::new(options.calls_at_once)),
         options,
-        in_flight: Arc::new(Semaphore::new(CALLS_IN_FLIGHT)),
         memory: memory::Memory::default(),
         lists: lists::Lists::default(),
         keys: caller::KeyChecks::default(),

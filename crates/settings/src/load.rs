@@ -40,6 +40,7 @@ pub struct Settings {
     pub billing_timezone: Option<String>,
     pub proxy_listen: SocketAddr,
     pub usage_listen: SocketAddr,
+    pub calls_at_once: usize,
     pub app_url: http::HeaderValue,
     pub app_title: http::HeaderValue,
     pub log_level: String,
@@ -145,6 +146,7 @@ impl Reader {
         let billing_timezone = self.read("BILLING_TIMEZONE", zone);
         let proxy_listen = self.read("PROXY_LISTEN", address);
         let usage_listen = self.read("USAGE_LISTEN", address);
+        let calls_at_once = self.read("CALLS_AT_ONCE", calls);
         let app_url = self.read("APP_URL", header_value);
         let app_title = self.read("APP_TITLE", header_value);
         let log_level = self.read("LOG_LEVEL", |text| Ok(text.to_owned()));
@@ -167,6 +169,7 @@ impl Reader {
             billing_timezone,
             proxy_listen: proxy_listen?,
             usage_listen: usage_listen?,
+            calls_at_once: calls_at_once?,
             app_url: app_url?,
             app_title: app_title?,
             log_level: log_level?,
@@ -274,6 +277,13 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
+fn calls(text: &str) -> Result<usize, &'static str> {
+    match text.parse() {
+        Ok(calls @ 1..=10_000) => Ok(calls),
+        _ => Err("must be a whole number from 1 to 10000"),
+    }
+}
+
 fn zone(text: &str) -> Result<String, &'static str> {
     match jiff::tz::TimeZone::get(text) {
         Ok(_) => Ok(text.to_owned()),
@@ -373,6 +383,7 @@ mod tests {
         assert_eq!(settings.openrouter_host, "https://openrouter.ai/api/v1");
         assert_eq!(settings.poll_interval, Duration::from_mins(10));
         assert_eq!(settings.proxy_listen.port(), 8787);
+        assert_eq!(settings.calls_at_once, 1_024);
         assert!(settings.openrouter_api_key.is_none());
     }
 
@@ -402,10 +413,11 @@ mod tests {
             ("POLL_INTERVAL", "0"),
             ("BILLING_TIMEZONE", "Europe/Warszawa"),
             ("PROXY_LISTEN", "8787"),
+            ("CALLS_AT_ONCE", "10001"),
             ("LOG_FORMAT", "xml"),
         ])
         .unwrap_err();
-        assert_eq!(invalid.0.len(), 9);
+        assert_eq!(invalid.0.len(), 10);
         let text = invalid.to_string();
         for (name, shown) in
             [("PROXY_LISTEN", "127.0.0.1:8787"), ("BILLING_TIMEZONE", "Warszawa"), ("POLL_INTERVAL", "86400")]

@@ -8,6 +8,9 @@ use tokio::net::TcpStream;
 
 use crate::{House, eventually};
 
+/// Calls that may be under way in this house.
+const CALLS_AT_ONCE: usize = 200;
+
 /// What a raw request is answered with; empty where the connection is closed without a word.
 async fn raw(house: &House, request: &str) -> String {
     let mut connection = TcpStream::connect(house.running.proxy).await.unwrap();
@@ -36,14 +39,14 @@ async fn heads_have_a_limit() {
 
 #[tokio::test]
 async fn calls_under_way_have_a_limit() {
-    let house = House::new().await;
+    let house = House::with(&[("CALLS_AT_ONCE", &CALLS_AT_ONCE.to_string())]).await;
     let slow = json!({ "head_delay_ms": 3_000 });
-    let calls: Vec<_> = (0..proxy::CALLS_IN_FLIGHT).map(|_| house.chat(false, &slow).send()).collect();
+    let calls: Vec<_> = (0..CALLS_AT_ONCE).map(|_| house.chat(false, &slow).send()).collect();
     let all = futures_util::future::join_all(calls);
     let beyond = async {
         eventually("all are under way", async || {
             house.ledger().await.unsettled(None).await.unwrap().intent
-                == i64::try_from(proxy::CALLS_IN_FLIGHT).unwrap()
+                == i64::try_from(CALLS_AT_ONCE).unwrap()
         })
         .await;
         tokio::time::timeout(Duration::from_secs(1), house.chat(false, &json!({})).send())
@@ -55,5 +58,5 @@ async fn calls_under_way_have_a_limit() {
     assert_eq!(beyond.status(), 503);
     assert!(beyond.headers().contains_key("retry-after"));
     assert!(all.iter().all(|answer| answer.as_ref().unwrap().status().is_success()));
-    assert_eq!(house.assert_books_are_the_bill().await.len(), proxy::CALLS_IN_FLIGHT);
+    assert_eq!(house.assert_books_are_the_bill().await.len(), CALLS_AT_ONCE);
 }

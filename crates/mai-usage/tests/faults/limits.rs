@@ -37,8 +37,11 @@ const CALLERS: usize = 4;
 /// Who waits so long waits for a time-out of somebody else's connection.
 const LOCKED_OUT: Duration = Duration::from_secs(15);
 
-/// The calls that may be under way.
-const IN_FLIGHT: usize = 256;
+/// Answers at once.
+const AT_ONCE: usize = 256;
+
+/// `CALLS_AT_ONCE` where the crowd is small: its connections, four times as many, must not be room for everybody.
+const FEW_CALLS: &str = "256";
 
 /// The size of a plain answer that is large.
 const LARGE_ANSWER: usize = 4 * 1024 * 1024;
@@ -107,7 +110,7 @@ pub(crate) async fn of_everything(trial: Trial) -> Outcome {
         told += &crowded(&trial, crowd, connections).await;
     }
     told += &few_descriptors(&trial).await;
-    let calls = trial.depth(64, IN_FLIGHT);
+    let calls = trial.depth(64, AT_ONCE);
     for answers in [Answers::PlainWithHeader, Answers::Plain, Answers::Endless] {
         told += &large_answers(&trial, answers, calls).await;
     }
@@ -137,7 +140,8 @@ fn setup(trial: &Trial, simulator: &Simulator, name: &str) -> Setup {
 /// Quiet and attack by turns; who works there must not notice.
 async fn crowded(trial: &Trial, crowd: Crowd, connections: usize) -> String {
     let simulator = Simulator::start(Options::default()).await.unwrap();
-    let setup = setup(trial, &simulator, &format!("{crowd:?}"));
+    let setup =
+        setup(trial, &simulator, &format!("{crowd:?}")).with("CALLS_AT_ONCE", trial.depth(FEW_CALLS, ""));
     let sidecar = setup.start().await;
     let (turns, turn) = trial.depth((1, Duration::from_secs(1)), (4, Duration::from_secs(15)));
     let (mut quiet, mut attacked, mut closed) = (Met::default(), Met::default(), 0);
