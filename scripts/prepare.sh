@@ -1,14 +1,23 @@
 #!/bin/sh
-# Installs what is missing to build (and, with `test`, to test). Debian 12; sourced by demo.sh and test.sh.
+# Installs what is missing to build; with `test`, to test; with `bench`, to measure (`python`, `node`: peers written in these).
+# Debian 12; used by demo.sh, test.sh and bench/run.sh.
 set -eu
 
 packages="gcc libc6-dev"
-if [ "${1:-}" = test ]; then
-    packages="$packages ca-certificates chromium curl debootstrap docker.io docker-compose e2fsprogs faketime iproute2 \
-        nginx openssl procps python3 python3-pip python3-venv strace util-linux"
-    # Node.js from elsewhere brings its own, beside which Debian's does not go.
-    if ! command -v npm >/dev/null; then packages="$packages npm"; fi
-fi
+for purpose; do
+    case $purpose in
+        test)
+            packages="$packages ca-certificates chromium curl debootstrap docker.io docker-compose e2fsprogs faketime iproute2 \
+                nginx openssl procps python3 python3-pip python3-venv strace util-linux"
+            ;;
+        bench) packages="$packages nginx util-linux" ;;
+        python) packages="$packages python3 python3-venv" ;;
+    esac
+    case $purpose in
+        # Node.js from elsewhere brings its own, beside which Debian's does not go.
+        test | node) if ! command -v npm >/dev/null; then packages="$packages npm"; fi ;;
+    esac
+done
 
 missing=""
 for package in $packages; do

@@ -36,6 +36,9 @@ knobs! {
     first_chunk_delay_ms: u64,
     /// Waits before each later content chunk.
     chunk_delay_ms: u64,
+    /// Each content chunk of a chat tells when it left instead of words: [`send_time_ns`](crate::send_time_ns), in
+    /// [`SEND_TIME_DIGITS`](crate::SEND_TIME_DIGITS) digits.
+    send_times: bool,
     /// How many content chunks a stream has (default 6).
     chunks: usize,
     /// How many `: OPENROUTER PROCESSING` comments come before the first chunk.

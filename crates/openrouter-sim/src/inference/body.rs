@@ -12,6 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::call::Call;
 use super::script::{Mark, Script, Step};
+use crate::send_time::{send_time_ns, stamped};
 
 /// A script on its way to the client. Dropping it before the end is the client's leaving.
 pub(crate) struct AnswerBody {
@@ -106,6 +107,8 @@ impl AnswerBody {
         let ahead = stops.into_iter().flatten().filter(|stop| *stop > self.sent_bytes);
         let end = ahead.fold(step.end.min(longest), usize::min);
         let piece = self.script.bytes.slice(self.sent_bytes..end);
+        let timed = self.call.knobs.send_times == Some(true) && matches!(step.mark, Mark::Content { .. });
+        let piece = if timed { stamped(&piece, send_time_ns()) } else { piece };
         self.sent_bytes = end;
         self.flushed = false;
         self.pause = knobs.frame_delay_ms.map(|delay_ms| Box::pin(sleep(Duration::from_millis(delay_ms))));

@@ -6,6 +6,7 @@ use super::meter::Usage;
 use super::script::{Mark, Script, StreamWriter};
 use crate::json::{Object, array, quoted};
 use crate::knobs::UsageKnob;
+use crate::send_time::NOT_SENT_YET;
 
 /// Which of the two shapes a choice has.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -60,7 +61,9 @@ pub(crate) fn stream(call: &Call, answer: &Answer, dialect: Dialect) -> Script {
         writer.data(&frames.reasoning(reasoning), mark);
     }
     let failure = call.knobs.midstream_error_after;
+    let timed = call.knobs.send_times == Some(true);
     for (piece, sent_tokens) in answer.paced(&call.meter).take(failure.unwrap_or(usize::MAX)) {
+        let piece = if timed { NOT_SENT_YET } else { piece };
         writer.data(&frames.content(piece), Mark::Content { sent_tokens });
     }
     if failure.is_some() {

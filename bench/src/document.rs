@@ -1,0 +1,73 @@
+//! What was measured, where and how; and its place in `docs/benchmarks.md`.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context as _, ensure};
+use jiff::civil::Date;
+use jiff::{Timestamp, tz::TimeZone};
+
+/// The document with the figures, below the folder where a run is started.
+const DOCUMENT: &str = "docs/benchmarks.md";
+
+/// The UTC day.
+#[expect(clippy::disallowed_methods, reason = "a run has no other clock than the machine's")]
+pub(crate) fn today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::UTC).date()
+}
+
+/// A sentence about the day and the machine. `folder` is where the ledger is.
+pub(crate) fn machine(folder: &Path) -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpus = read("/proc/cpuinfo");
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    format!(
+        "{}, {cores} cores of {}, Linux {}, the ledger on {}; {} processes at work on average in the minute before.",
+        today(),
+        model.map_or("a processor without a name", |(_, model)| model),
+        kernel.trim(),
+        file_system_of(folder),
+        load.split(' ').next().unwrap_or_default(),
+    )
+}
+
+fn file_system_of(folder: &Path) -> String {
+    let told = Command::new("stat").args(["--file-system", "--format", "%T"]).arg(folder).output();
+    let told = told.map(|told| String::from_utf8_lossy(&told.stdout).trim().to_owned());
+    told.unwrap_or_default().replace("ext2/ext3", "ext4")
+}
+
+/// Puts `text` between the marks of `section` in the document, in the place of what stands there.
+pub(crate) fn write(section: &str, text: &str) -> anyhow::Result<()> {
+    let document = fs::read_to_string(DOCUMENT).with_context(|| format!("cannot read {DOCUMENT}"))?;
+    Ok(fs::write(DOCUMENT, with_section(&document, section, text)?)?)
+}
+
+fn with_section(document: &str, section: &str, text: &str) -> anyhow::Result<String> {
+    let (begin, end) = (format!("<!-- begin {section} -->\n"), format!("<!-- end {section} -->"));
+    let marks = document.split_once(&begin).and_then(|(before, rest)| {
+        let (_, after) = rest.split_once(&end)?;
+        Some((before, after))
+    });
+    ensure!(marks.is_some(), "{DOCUMENT} has no marks of {section}");
+    let (before, after) = marks.unwrap_or_default();
+    Ok(format!("{before}{begin}\n{}\n\n{end}{after}", text.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_section;
+
+    #[test]
+    fn a_section_takes_the_place_of_the_last_run() {
+        let document = "# A\n<!-- begin road -->\nold\n<!-- end road -->\n# B\n";
+        let written = with_section(document, "road", "\nnew\n").unwrap();
+        assert_eq!(written, "# A\n<!-- begin road -->\n\nnew\n\n<!-- end road -->\n# B\n");
+        assert_eq!(with_section(&written, "road", "new").unwrap(), written);
+        assert!(with_section(document, "growth", "new").is_err());
+    }
+}
