@@ -34,6 +34,9 @@ const USAGE_CONNECTIONS: usize = 1_024;
 /// Descriptors for everything but connections to the proxy and calls: the database, questions, the usage API.
 const OTHER_DESCRIPTORS: usize = 2_048;
 
+/// Between two looks at idle connections to `OpenRouter`.
+const TIDY_INTERVAL: Duration = Duration::from_secs(30);
+
 /// A sidecar that serves.
 #[derive(Debug)]
 pub struct Daemon {
@@ -133,6 +136,7 @@ impl Daemon {
         };
         let parts = Parts { settings, ledger, upstream, clock, alarms: Alarms::default() };
         daemon.start_upkeep(&parts);
+        daemon.keep_tidy(parts.upstream.clone());
         daemon.start_usage_api(usage_listener, &parts, sessions);
         daemon.start_road(proxy_listener, parts);
         tracing::info!(proxy = %daemon.proxy_address, usage = %daemon.usage_address, "ready");
@@ -204,6 +208,16 @@ impl Daemon {
         self.others.spawn(async move {
             if let Err(error) = upkeep.run(poll_interval, &alarms, stop).await {
                 tracing::error!(%error, "upkeep has ended; restart the program");
+            }
+        });
+    }
+
+    /// Lets go of connections to `OpenRouter` that nobody has used for long.
+    fn keep_tidy(&self, upstream: openrouter::Client) {
+        let stop = self.stopping.clone();
+        self.others.spawn(async move {
+            while tokio::time::timeout(TIDY_INTERVAL, stop.cancelled()).await.is_err() {
+                upstream.tidy();
             }
         });
     }

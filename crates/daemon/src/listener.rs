@@ -76,7 +76,7 @@ struct Places {
 pub(crate) async fn serve(listener: TcpListener, router: Router, ends: Ends, room: Room) {
     let Room { connections, tasks } = room;
     let places = Places { all: Arc::new(Semaphore::new(connections)), free: connections / FREE_PART };
-    let waiting = Arc::new(Waiting::default());
+    let waiting = Arc::new(Waiting::new(ends.stop.clone()));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places, &waiting) => accepted,
@@ -145,13 +145,18 @@ async fn connection(stream: TcpStream, router: Router, ends: Ends, place: Arc<Pl
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS)
         .max_buf_size(HEAD_BYTES)
+        // A piece is copied into one buffer and written out at once: its parts apart would each keep the whole buffer that
+        // they were read into.
+        .writev(false)
         // The buffer may grow beyond its own limit.
         .max_header_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(HeadReader::new(stream, place.clone())), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
+        biased;
         ended = connection.as_mut() => ended,
-        () = ends.stop.cancelled() => {
+        // One wait for both: it is looked at with every piece of an answer.
+        () = place.dismissed() => if ends.stop.is_cancelled() {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 ended = connection.as_mut() => ended,
@@ -160,8 +165,7 @@ async fn connection(stream: TcpStream, router: Router, ends: Ends, place: Arc<Pl
                     Err(_) => return,
                 },
             }
-        }
-        () = place.dismissed() => {
+        } else {
             // Half a head is nothing that could end in peace.
             if place.is_waiting() && !place.has_asked() {
                 return;

@@ -12,8 +12,10 @@ use tokio_util::sync::CancellationToken;
 const HEADS_BYTES: usize = 16 * 1024 * 1024;
 
 /// Everybody who waits.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Waiting {
+    /// Cancelled when everybody has to leave.
+    stop: CancellationToken,
     line: Mutex<Line>,
     head_bytes: AtomicUsize,
 }
@@ -41,9 +43,14 @@ pub(crate) struct Place {
 pub(crate) struct Busy(Arc<Place>);
 
 impl Waiting {
+    /// Nobody yet; `stop` dismisses all.
+    pub(crate) fn new(stop: CancellationToken) -> Self {
+        Self { stop, line: Mutex::default(), head_bytes: AtomicUsize::new(0) }
+    }
+
     /// A place for a connection that has just come; it waits.
     pub(crate) fn place(self: &Arc<Self>) -> Arc<Place> {
-        let dismissed = CancellationToken::new();
+        let dismissed = self.stop.child_token();
         let number = AtomicU64::new(self.line().join(dismissed.clone()));
         let (waiting, has_asked, head_bytes) = (self.clone(), AtomicBool::new(false), AtomicUsize::new(0));
         Arc::new(Place { waiting, number, has_asked, head_bytes, dismissed })
@@ -98,7 +105,7 @@ impl Place {
         self.has_asked.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the connection has to leave.
+    /// Resolves when the connection has to leave, or all have to.
     pub(crate) async fn dismissed(&self) {
         self.dismissed.cancelled().await;
     }
@@ -130,7 +137,7 @@ mod tests {
 
     #[test]
     fn who_waits_longest_leaves_and_who_is_busy_stays() {
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(Waiting::new(CancellationToken::new()));
         let [first, second, third] = [(); 3].map(|()| waiting.place());
         let busy = first.busy();
         assert!(!first.is_waiting() && first.has_asked());
@@ -148,7 +155,7 @@ mod tests {
 
     #[test]
     fn heads_that_never_end_have_a_budget() {
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(Waiting::new(CancellationToken::new()));
         let [longest, asks, late] = [(); 3].map(|()| waiting.place());
         longest.has_read(HEADS_BYTES / 2);
         asks.has_read(HEADS_BYTES / 2);
@@ -166,7 +173,7 @@ mod tests {
 
     #[test]
     fn who_is_gone_is_not_in_the_line() {
-        let waiting = Arc::new(Waiting::default());
+        let waiting = Arc::new(Waiting::new(CancellationToken::new()));
         let (gone, stays) = (waiting.place(), waiting.place());
         drop(gone);
         waiting.dismiss_longest();

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
-use http_body_util::Full;
 use jiff::{SignedDuration, Timestamp};
 use metering::{Report, booked_model};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -15,7 +14,7 @@ use tokio::sync::Mutex;
 use crate::catalogue::{Catalogue, Offer, read_catalogue, read_offers};
 use crate::generation::{GenerationAnswer, read_generation};
 use crate::key::{KeyAnswer, read_key};
-use crate::sender::Sender;
+use crate::sender::{AnswerBody, SendError, Sender};
 
 /// Who asks.
 const USER_AGENT: &str = concat!("mai-usage/", env!("CARGO_PKG_VERSION"));
@@ -86,6 +85,9 @@ pub enum ClientError {
     /// For completions.
     #[error("cannot set up TLS to OpenRouter: {0}")]
     Completions(#[from] rustls::Error),
+    /// The address cannot be read.
+    #[error("the address of OpenRouter cannot be used: {0}")]
+    Address(#[from] http::Error),
 }
 
 /// No answer came.
@@ -114,7 +116,7 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .build()?;
-        let sender = Sender::new(CONNECT_TIMEOUT)?;
+        let sender = Sender::new(&options.base_url, CONNECT_TIMEOUT)?;
         Ok(Self { sender, http, options, catalogue: Arc::default() })
     }
 
@@ -129,18 +131,19 @@ impl Client {
         mut headers: HeaderMap,
         body: Bytes,
         key: &SecretString,
-    ) -> Result<reqwest::Response, UpstreamError> {
+    ) -> Result<http::Response<AnswerBody>, UpstreamError> {
         headers.extend(self.own_headers());
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        let mut request = http::Request::post(self.url(endpoint))
-            .header(header::AUTHORIZATION, bearer(key)?)
-            .body(Full::new(body))
-            .map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
-        request.headers_mut().extend(headers);
-        self.sender.send(request).await.map_err(|error| {
-            let words = innermost(&error).to_string();
-            if error.is_connect() { UpstreamError::Unreachable(words) } else { UpstreamError::Broken(words) }
+        headers.insert(header::AUTHORIZATION, bearer(key)?);
+        self.sender.post(endpoint, headers, body).await.map_err(|error| match error {
+            SendError::Connect(error) => UpstreamError::Unreachable(innermost(&*error).to_string()),
+            SendError::Sent(error) => UpstreamError::Broken(innermost(&error).to_string()),
         })
+    }
+
+    /// Closes connections for completions that are not used any more; to be called every now and then.
+    pub fn tidy(&self) {
+        self.sender.tidy();
     }
 
     /// The report with the name its model is asked for by instead of a slug, where the list of models can be had and

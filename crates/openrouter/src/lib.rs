@@ -23,3 +23,4 @@ pub use management::{
     CreatedKey, KeyChange, KeyRecord, LimitReset, Management, ManagementError, NewKey, StatedBy,
     StatementAnswer, StatementQuestion, StatementRow, StatementTerms, UnknownReset,
 };
+pub use sender::{AnswerBody, Cut};

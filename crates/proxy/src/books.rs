@@ -12,6 +12,7 @@ use openrouter::Told;
 use secrecy::SecretString;
 
 use crate::Road;
+use crate::memory::AnswerShare;
 
 /// How long after a call was left open `/generation` is asked first.
 const FIRST_ASK: SignedDuration = SignedDuration::from_secs(2);
@@ -177,8 +178,13 @@ impl Books {
     }
 
     /// Resolves when calls under way must end.
-    pub(crate) async fn given_up(&self) {
-        self.road.options.give_up.cancelled().await;
+    pub(crate) fn given_up(&self) -> impl Future<Output = ()> + use<> {
+        self.road.options.give_up.clone().cancelled_owned()
+    }
+
+    /// Memory for what is kept of an answer.
+    pub(crate) fn memory(&self) -> AnswerShare {
+        self.road.memory.for_answer()
     }
 
     /// Writes until it is written. `None` where it never will be: it contradicts what is recorded, or the program

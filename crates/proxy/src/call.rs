@@ -13,8 +13,8 @@ use tokio::sync::oneshot;
 use uuid::NoContext;
 
 use crate::body::RequestBody;
-use crate::client::Head;
 use crate::edit::{self, Edited};
+use crate::passage::Head;
 use crate::refusal::Refusal;
 use crate::relay::Relay;
 use crate::route::{BodyKind, Endpoint};

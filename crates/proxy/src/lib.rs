@@ -4,15 +4,16 @@
 //! [`edit`] what is sent, and [`call`] is the task that owns the upstream's answer until its cost is written
 //! down. What is refused, and how a person is told, is in [`refusal`].
 
+mod answer;
 mod body;
 mod books;
 mod call;
 mod caller;
-mod client;
 mod edit;
 mod headers;
 mod lists;
 mod memory;
+mod passage;
 mod refusal;
 mod relay;
 mod route;

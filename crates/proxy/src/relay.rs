@@ -1,27 +1,24 @@
-//! The task that owns a call: it sends it, passes the answer on as it comes, reads along, and writes down what
-//! the call cost. The client only holds the far end of a bounded channel, so a client that leaves takes nothing
-//! with it.
+//! The task that owns a call: it sends it, gives the answer to the client's connection to draw, and writes down what the call
+//! cost. The answer comes back to it however it ends, so a client that leaves takes nothing with it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, response};
+use http_body_util::BodyExt as _;
 use ledger::NewCall;
-use openrouter::{AnswerReader, UpstreamError};
+use openrouter::{AnswerBody, UpstreamError};
 use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
+use crate::answer::Answer;
 use crate::books::{Books, End};
-use crate::client::{Head, ToClient, refuse};
-use crate::memory::{AnswerShare, Share};
+use crate::memory::Share;
+use crate::passage::{Head, Passage, refuse};
 use crate::refusal::Refusal;
-use crate::{CALL_TIMEOUT, HEAD_TIMEOUT, Road, SILENCE_TIMEOUT, headers};
-
-/// Most of an answer that is held back while its generation id is not known. An answer without one that is
-/// longer passes on; its call becomes an orphan unless its end tells the cost.
-const HELD_BYTES: usize = 16 * 1024 * 1024;
+use crate::{CALL_TIMEOUT, HEAD_TIMEOUT, Road, headers};
 
 /// Longest error body that is passed on.
 const LONGEST_ERROR_BYTES: usize = 1024 * 1024;
@@ -44,15 +41,6 @@ pub(crate) struct Relay {
     pub(crate) in_flight: OwnedSemaphorePermit,
 }
 
-/// The upstream's answer, read piece by piece.
-struct Answer {
-    response: reqwest::Response,
-    reader: AnswerReader,
-    /// What is kept of it: by the reader, and what is held back.
-    memory: AnswerShare,
-    deadline: Instant,
-}
-
 impl Relay {
     /// The whole call.
     pub(crate) async fn run(self) {
@@ -73,8 +61,9 @@ impl Relay {
         drop(body_memory);
         match head {
             Some(Ok(Ok(response))) if response.status().is_success() => {
-                let answer = Answer::new(response, road.memory.for_answer(), deadline);
-                relay(books, answer, to_client).await;
+                let (head, body) = response.into_parts();
+                let answer = Answer::new(&head, body, road.memory.for_answer(), deadline);
+                relay(books, &head, answer, to_client).await;
             }
             Some(Ok(Ok(response))) => pass_error_on(books, response, to_client).await,
             Some(Ok(Err(error @ UpstreamError::Unreachable(_)))) => {
@@ -109,27 +98,24 @@ async fn no_head(
 /// is asked.
 async fn pass_error_on(
     mut books: Books,
-    mut response: reqwest::Response,
+    response: http::Response<AnswerBody>,
     to_client: oneshot::Sender<Result<Head, Refusal>>,
 ) {
-    let status = response.status();
-    let generation_id = generation_header(&response);
+    let (head, body) = response.into_parts();
+    let status = head.status;
+    let generation_id = generation_header(&head.headers);
     if let Some(generation_id) = &generation_id {
         books.know_generation_in_time(generation_id, status).await;
     }
-    let passed = headers::to_client(response.headers());
-    let (body, is_whole) = read_error(&mut response, &books).await;
-    drop(response);
+    let passed = headers::to_client(&head.headers);
+    let (body, end) = read_error(body, &books).await;
     let kind = passed.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_page = kind.is_empty() || kind.starts_with("text/html");
     if is_page || status.is_redirection() {
         refuse(to_client, Refusal::NotAnApiAnswer(status));
     } else {
-        let mut client = ToClient::begin(to_client, status, passed);
-        client.pass(body).await;
-        if is_whole {
-            client.finish();
-        }
+        let nothing_more = Answer::over(&head, books.memory());
+        Passage::begin(to_client, (status, passed), nothing_more, vec![body], Some(end));
     }
     match generation_id {
         Some(generation_id) => {
@@ -145,39 +131,48 @@ async fn pass_error_on(
     }
 }
 
-/// The body of an error as far as it comes, and whether that is all of it.
-async fn read_error(response: &mut reqwest::Response, books: &Books) -> (Bytes, bool) {
-    let mut body = Vec::new();
+/// The body of an error as far as it comes, and how it ended.
+async fn read_error(mut body: AnswerBody, books: &Books) -> (Bytes, End) {
+    let mut text = Vec::new();
     let reading = async {
         loop {
-            match response.chunk().await {
-                Ok(Some(piece)) if body.len() + piece.len() <= LONGEST_ERROR_BYTES => {
-                    body.extend_from_slice(&piece);
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    let piece = frame.into_data().unwrap_or_default();
+                    if text.len() + piece.len() > LONGEST_ERROR_BYTES {
+                        return End::TooLong;
+                    }
+                    text.extend_from_slice(&piece);
                 }
-                Ok(Some(_)) | Err(_) => return false,
-                Ok(None) => return true,
+                Some(Err(_)) => return End::UpstreamCut,
+                None => return End::Complete,
             }
         }
     };
-    let is_whole = tokio::select! {
-        read = timeout(ERROR_TIMEOUT, reading) => read.unwrap_or(false),
-        () = books.given_up() => false,
+    let end = tokio::select! {
+        end = timeout(ERROR_TIMEOUT, reading) => end.unwrap_or(End::Silent),
+        () = books.given_up() => End::GivenUp,
     };
-    (body.into(), is_whole)
+    (text.into(), end)
 }
 
-fn generation_header(response: &reqwest::Response) -> Option<String> {
-    let id = response.headers().get("x-generation-id")?.to_str().ok()?.trim();
+fn generation_header(headers: &HeaderMap) -> Option<String> {
+    let id = headers.get("x-generation-id")?.to_str().ok()?.trim();
     (!id.is_empty() && id.len() <= LONGEST_ID).then(|| id.to_owned())
 }
 
 /// Passes a 2xx answer on and settles the call.
-async fn relay(mut books: Books, mut answer: Answer, to_client: oneshot::Sender<Result<Head, Refusal>>) {
-    let (status, passed) = (answer.response.status(), headers::to_client(answer.response.headers()));
-    let in_header = generation_header(&answer.response);
-    let (mut held, mut end) = (Vec::new(), None);
+async fn relay(
+    mut books: Books,
+    upstream: &response::Parts,
+    mut answer: Answer,
+    to_client: oneshot::Sender<Result<Head, Refusal>>,
+) {
+    let (status, passed) = (upstream.status, headers::to_client(&upstream.headers));
+    let in_header = generation_header(&upstream.headers);
+    let (mut held, mut ended) = (Vec::new(), None);
     if in_header.is_none() {
-        end = answer.hold_until_id_known(&mut held, &books).await;
+        ended = answer.hold_until_id_known(&mut held, &books).await;
     }
     let generation_id = in_header.or_else(|| answer.reader.told().generation_id.clone());
     if let Some(generation_id) = generation_id
@@ -189,35 +184,30 @@ async fn relay(mut books: Books, mut answer: Answer, to_client: oneshot::Sender<
         books.leave_open("not-recorded", None).await;
         return;
     }
-    if end == Some(End::Complete) && !books.knows_generation() {
+    let given_up = books.given_up();
+    if ended == Some(End::Complete) && !books.knows_generation() {
         // Nobody could ask about it again, so it is booked before the client sees it.
         books.close(End::Complete, answer.reader.told().clone(), status).await;
-        let mut client = ToClient::begin(to_client, status, passed);
-        if answer.pass_held(held, &mut client).await.is_none() {
-            client.finish();
-        }
+        Passage::begin(to_client, (status, passed), answer, held, ended).end(given_up).await;
         return;
     }
-    let end = match end {
+    let end = match ended {
         // It broke off while nothing had been passed on: the client can be told in words.
         Some(end) if end != End::Complete => {
             refuse(to_client, Refusal::Broken(UpstreamError::Broken(end.as_str().to_owned())));
             end
         }
-        end => {
-            let mut client = ToClient::begin(to_client, status, passed);
-            let end = answer.pass_held(held, &mut client).await.or(end);
-            if !answer.reader.keeps_body() {
-                answer.memory.release();
+        ended => {
+            let passage = Passage::begin(to_client, (status, passed), answer, held, ended);
+            let end;
+            (answer, end) = passage.end(given_up).await;
+            // A client that leaves a stream ends it, because that stops the bill; one that leaves a plain answer does not,
+            // because that is billed in full anyway.
+            if end == End::ClientLeft && !answer.reader.is_stream() {
+                answer.read_on(&books).await
+            } else {
+                end
             }
-            let end = match end {
-                Some(end) => end,
-                None => answer.pass_on(&mut client, &books).await,
-            };
-            if end == End::Complete {
-                client.finish();
-            }
-            end
         }
     };
     answer.reader.finish();
@@ -225,130 +215,4 @@ async fn relay(mut books: Books, mut answer: Answer, to_client: oneshot::Sender<
     // This closes the connection of an answer that did not end, which is what stops its bill.
     drop(answer);
     books.close(end, told, status).await;
-}
-
-impl Answer {
-    fn new(response: reqwest::Response, memory: AnswerShare, deadline: Instant) -> Self {
-        let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let reader = AnswerReader::new(content_type);
-        Self { response, reader, memory, deadline }
-    }
-
-    /// Reads into `held` until the generation id is known; answers the end if that comes first.
-    async fn hold_until_id_known(&mut self, held: &mut Vec<Bytes>, books: &Books) -> Option<End> {
-        let mut bytes = 0;
-        while self.reader.told().generation_id.is_none() && self.reader.may_tell_id() && bytes <= HELD_BYTES {
-            match self.next(books).await {
-                Ok(piece) => {
-                    bytes += piece.len();
-                    if let Err(end) = self.keep(2 * piece.len(), books).await {
-                        return Some(end);
-                    }
-                    self.reader.feed(&piece);
-                    held.push(piece);
-                }
-                Err(end) => {
-                    self.reader.finish();
-                    return Some(end);
-                }
-            }
-        }
-        None
-    }
-
-    /// Waits for memory to hold back `bytes` more; the upstream waits as well.
-    async fn keep(&mut self, bytes: usize, books: &Books) -> Result<(), End> {
-        tokio::select! {
-            kept = timeout(SILENCE_TIMEOUT, self.memory.grow_or_wait(bytes)) => kept.map_err(|_| End::Silent),
-            () = books.given_up() => Err(End::GivenUp),
-        }
-    }
-
-    /// Passes on what was held back; the end, if the deadline comes first.
-    async fn pass_held(&self, held: Vec<Bytes>, client: &mut ToClient) -> Option<End> {
-        for piece in held {
-            if timeout_at(self.deadline, client.pass(piece)).await.is_err() {
-                return Some(End::TooLong);
-            }
-        }
-        None
-    }
-
-    /// Reads along, as long as there is memory for a body that is read as a whole; else `/generation` will be asked.
-    fn read_along(&mut self, piece: &[u8]) {
-        if self.reader.keeps_body() && !self.memory.grow(piece.len()) {
-            self.reader.give_up();
-            self.memory.release();
-        }
-        self.reader.feed(piece);
-    }
-
-    /// Passes piece after piece on. A client that leaves a stream ends it, because that stops the bill; one that
-    /// leaves a plain answer does not, because that is billed in full anyway.
-    async fn pass_on(&mut self, client: &mut ToClient, books: &Books) -> End {
-        loop {
-            let next = if self.reader.is_stream() {
-                tokio::select! {
-                    next = self.next(books) => next,
-                    () = client.left() => return End::ClientLeft,
-                }
-            } else {
-                self.next(books).await
-            };
-            match next {
-                // A client that reads slowly must not hold a call beyond its deadline.
-                Ok(piece) => {
-                    self.read_along(&piece);
-                    if timeout_at(self.deadline, client.pass(piece)).await.is_err() {
-                        return End::TooLong;
-                    }
-                }
-                Err(end) => return end,
-            }
-        }
-    }
-
-    /// The next piece, or how the answer ended.
-    async fn next(&mut self, books: &Books) -> Result<Bytes, End> {
-        tokio::select! {
-            next = self.next_in_time() => next,
-            () = books.given_up() => Err(End::GivenUp),
-        }
-    }
-
-    async fn next_in_time(&mut self) -> Result<Bytes, End> {
-        let now = Instant::now();
-        // A time-out alone never comes where there is always a next piece.
-        if now >= self.deadline {
-            return Err(End::TooLong);
-        }
-        let silent_at = now + SILENCE_TIMEOUT;
-        match timeout_at(silent_at.min(self.deadline), self.response.chunk()).await {
-            // A copy, as a piece that waits would keep the whole buffer that it was read into.
-            Ok(Ok(Some(piece))) => Ok(Bytes::copy_from_slice(&piece)),
-            Ok(Ok(None)) => Err(End::Complete),
-            Ok(Err(_)) => Err(End::UpstreamCut),
-            Err(_) if Instant::now() >= self.deadline => Err(End::TooLong),
-            Err(_) => Err(End::Silent),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use http_body_util::Full;
-
-    use super::*;
-    use crate::memory::Memory;
-
-    /// A flood always has a next piece, so that its time-out alone would never come.
-    #[tokio::test(start_paused = true)]
-    async fn a_flood_ends_at_its_deadline() {
-        let piece = Full::new(Bytes::from_static(b": always there\n"));
-        let response = http::Response::new(reqwest::Body::wrap(piece));
-        let memory = Memory::default().for_answer();
-        let mut answer = Answer::new(response.into(), memory, Instant::now() + CALL_TIMEOUT);
-        tokio::time::advance(CALL_TIMEOUT).await;
-        assert_eq!(answer.next_in_time().await, Err(End::TooLong));
-    }
 }

@@ -5,11 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use ledger::{
     Asker, CallId, GenerationKnown, LeaveOpen, Ledger, LedgerOptions, NewCall, OrganisationFacts, Unsettled,
 };
 use metering::{Clock, ExternalUser, Markup, Settlement, UserId};
+use openrouter::AnswerBody;
 use openrouter_sim::{DEFAULT_KEY, Knobs, Options, Simulator};
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -108,7 +110,7 @@ fn client(base_url: String) -> openrouter::Client {
 }
 
 /// Sends one call to the simulator itself.
-async fn ask_the_simulator(base_url: &str, stream: bool) -> reqwest::Response {
+async fn ask_the_simulator(base_url: &str, stream: bool) -> http::Response<AnswerBody> {
     let mut headers = http::HeaderMap::new();
     headers.insert("content-type", http::HeaderValue::from_static("application/json"));
     let body = format!(
@@ -122,7 +124,9 @@ async fn ask_the_simulator(base_url: &str, stream: bool) -> reqwest::Response {
 async fn charged_by_the_simulator(base_url: &str) -> String {
     let mut answer = ask_the_simulator(base_url, false).await;
     let id = answer.headers()["x-generation-id"].to_str().unwrap().to_owned();
-    while answer.chunk().await.unwrap().is_some() {}
+    while let Some(piece) = answer.frame().await {
+        piece.unwrap();
+    }
     id
 }
 
@@ -225,7 +229,7 @@ async fn a_stream_whose_client_left_is_settled_by_the_poll() {
     office.simulator.set_knobs(Knobs { chunks: Some(500), chunk_delay_ms: Some(10), ..Knobs::default() });
     let mut answer = ask_the_simulator(&office.simulator.base_url(), true).await;
     let generation_id = answer.headers()["x-generation-id"].to_str().unwrap().to_owned();
-    answer.chunk().await.unwrap();
+    answer.frame().await.unwrap().unwrap();
     drop(answer);
     while office.simulator.truth().is_empty() {
         tokio::task::yield_now().await;
