@@ -125,12 +125,16 @@ impl Kind {
     }
 }
 
-/// Makes calls of every kind and compares them with the bill, one by one.
-pub(crate) async fn judge(
+/// What the bill says of calls of every kind that were made to judge the books by.
+#[derive(Debug)]
+pub(crate) struct Evidence(Vec<(Kind, Vec<Charge>)>);
+
+/// Makes `calls` calls of every kind.
+pub(crate) async fn make_evidence(
     simulator: &Simulator,
     target: &Target,
     calls: usize,
-) -> anyhow::Result<Vec<Judgement>> {
+) -> anyhow::Result<Evidence> {
     let mut charges = Vec::new();
     for kind in Kind::ALL {
         let before = simulator.truth().len();
@@ -141,14 +145,18 @@ pub(crate) async fn judge(
         charges.push((kind, billed_since(simulator, before, calls).await?));
     }
     simulator.set_knobs(Knobs::default());
-    let Books::UsageApi(books) = &target.books else {
-        return Ok(charges.iter().map(|(kind, charges)| compare(Some(*kind), charges, None)).collect());
+    Ok(Evidence(charges))
+}
+
+/// Compares the books with the bill, call by call, once they have learned every cost.
+pub(crate) async fn judge(target: &Target, evidence: &Evidence) -> anyhow::Result<Vec<Judgement>> {
+    let judge_by = |booked: Option<&HashMap<String, i64>>| -> Vec<Judgement> {
+        evidence.0.iter().map(|(kind, charges)| compare(Some(*kind), charges, booked)).collect()
     };
+    let Books::UsageApi(books) = &target.books else { return Ok(judge_by(None)) };
     let deadline = Instant::now() + SETTLING;
     loop {
-        let booked = books.calls().await?;
-        let judgements: Vec<_> =
-            charges.iter().map(|(kind, charges)| compare(Some(*kind), charges, Some(&booked))).collect();
+        let judgements = judge_by(Some(&books.calls().await?));
         let equal = judgements.iter().all(|judgement| judgement.is_equal() == Some(true));
         if equal || Instant::now() > deadline {
             return Ok(judgements);

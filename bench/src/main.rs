@@ -47,9 +47,9 @@ struct Arguments {
     /// Seconds of a turn of calls, instead of the depth's.
     #[arg(long)]
     seconds: Option<u64>,
-    /// Leave out nginx.
+    /// Measure nothing but the direct way and the sidecar.
     #[arg(long)]
-    without_nginx: bool,
+    alone: bool,
     /// The core of the proxies; without it the system chooses.
     #[arg(long)]
     core: Option<usize>,
@@ -140,14 +140,18 @@ impl Arguments {
 /// Starts what is to be measured and waits until it answers.
 async fn start(ground: &Ground<'_>, arguments: &Arguments, in_memory: &Path) -> anyhow::Result<Vec<Target>> {
     let mut targets = vec![direct::start(ground)?];
-    if !arguments.without_nginx {
+    if !arguments.alone {
         targets.push(nginx::start(ground)?);
     }
-    let (program, on_disk) = (&arguments.sidecar, ground.folder.join("ledger.db"));
-    let in_memory = in_memory.join("ledger.db");
-    for (name, organisation, database) in
-        [("mai-usage", "bench_disk", &on_disk), ("mai-usage, no flush", "bench_memory", &in_memory)]
-    {
+    let program = &arguments.sidecar;
+    let database = &ground.folder.join("ledger.db");
+    targets.push(sidecar::start(
+        ground,
+        Sidecar { name: "mai-usage", program, database, organisation: "bench_disk" },
+    )?);
+    if !arguments.alone {
+        let (name, organisation) = ("mai-usage, no flush", "bench_memory");
+        let database = &in_memory.join("ledger.db");
         targets.push(sidecar::start(ground, Sidecar { name, program, database, organisation })?);
     }
     if let Some(program) = &arguments.portkey {

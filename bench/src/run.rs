@@ -91,10 +91,14 @@ pub(crate) async fn run(simulator: &Simulator, targets: Vec<Target>, plan: &Plan
     for target in targets {
         measured.push(Measured::new(target, plan).await);
     }
-    for one in &mut measured {
-        say(&format!("books of {}", one.target.name));
-        let judged = books::judge(simulator, &one.target, plan.judged_calls).await;
-        one.books = judged.with_context(|| format!("the books of {}", one.target.name))?;
+    let mut evidence = Vec::new();
+    for one in &measured {
+        say(&format!("calls for the books of {}", one.target.name));
+        let made = books::make_evidence(simulator, &one.target, plan.judged_calls).await;
+        evidence.push(made.with_context(|| format!("calls for the books of {}", one.target.name))?);
+    }
+    for (one, evidence) in measured.iter_mut().zip(&evidence) {
+        one.books = books::judge(&one.target, evidence).await?;
     }
     take_turns(simulator, &mut measured, plan).await;
     sleep(REST).await;

@@ -59,7 +59,8 @@ impl Target {
         let deadline = Instant::now() + START_PATIENCE;
         while let Err(failure) = self.road.call(&body(false)).await {
             if Instant::now() > deadline || !self.process.as_mut().is_none_or(Process::is_alive) {
-                bail!("{} does not answer: {failure}", self.name);
+                let said = self.process.as_ref().map_or(String::new(), Process::last_said);
+                bail!("{} does not answer: {failure}; it said last:\n{said}", self.name);
             }
             sleep(START_PAUSE).await;
         }

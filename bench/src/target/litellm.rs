@@ -8,6 +8,9 @@ use crate::books::Books;
 use crate::client::Road;
 use crate::process::Process;
 
+/// Without one it does not start; a weak one it refuses.
+const MASTER_KEY: &str = "sk-5f1c0a7e9b3d4f62a8c1e0d7b6a59483f2e1d0c9b8a79685";
+
 /// `program` is the command `litellm`.
 pub(crate) fn start(ground: &Ground<'_>, program: &Path) -> anyhow::Result<Target> {
     let (address, configuration) = (free_address()?, ground.folder.join("litellm.yaml"));
@@ -19,7 +22,7 @@ pub(crate) fn start(ground: &Ground<'_>, program: &Path) -> anyhow::Result<Targe
     command.env("LITELLM_LOCAL_MODEL_COST_MAP", "True").env("LITELLM_MODE", "PRODUCTION");
     command.env("LITELLM_LOG", "ERROR");
     let process = Some(Process::start(command, &ground.folder.join("litellm.log"))?);
-    let road = Road::new(address, "/v1/chat/completions", headers(KEY)?)?;
+    let road = Road::new(address, "/v1/chat/completions", headers(MASTER_KEY)?)?;
     Ok(Target { name: "LiteLLM", road, process, books: Books::None })
 }
 
@@ -31,6 +34,8 @@ fn configuration_of(base_url: &str) -> String {
       model: openrouter/example/small-model
       api_base: {base_url}
       api_key: {KEY}
+general_settings:
+  master_key: {MASTER_KEY}
 litellm_settings:
   num_retries: 0
   telemetry: false

@@ -18,7 +18,8 @@ pub(crate) fn start(ground: &Ground<'_>, program: &Path) -> anyhow::Result<Targe
     let process = Some(Process::start(command, &ground.folder.join("portkey.log"))?);
     let mut headers = headers(KEY)?;
     headers.insert("x-portkey-provider", HeaderValue::from_static("openrouter"));
-    let host = HeaderValue::from_str(&ground.simulator.base_url())?;
+    // It puts `/v1` after it.
+    let host = HeaderValue::from_str(&format!("{}/api", ground.simulator.origin()))?;
     headers.insert(HeaderName::from_static("x-portkey-custom-host"), host);
     let road = Road::new(address, "/v1/chat/completions", headers)?;
     Ok(Target { name: "Portkey", road, process, books: Books::None })
