@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
-use http_body_util::Full;
 use jiff::{SignedDuration, Timestamp};
 use metering::{Report, booked_model};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -15,6 +14,7 @@ use tokio::sync::Mutex;
 use crate::catalogue::{Catalogue, Offer, read_catalogue, read_offers};
 use crate::generation::{GenerationAnswer, read_generation};
 use crate::key::{KeyAnswer, read_key};
+use crate::pieces::Pieces;
 use crate::sender::Sender;
 
 /// Who asks.
@@ -127,14 +127,14 @@ impl Client {
         &self,
         endpoint: &str,
         mut headers: HeaderMap,
-        body: Bytes,
+        body: Pieces,
         key: &SecretString,
     ) -> Result<reqwest::Response, UpstreamError> {
         headers.extend(self.own_headers());
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
         let mut request = http::Request::post(self.url(endpoint))
             .header(header::AUTHORIZATION, bearer(key)?)
-            .body(Full::new(body))
+            .body(body)
             .map_err(|error| UpstreamError::Unreachable(error.to_string()))?;
         request.headers_mut().extend(headers);
         self.sender.send(request).await.map_err(|error| {

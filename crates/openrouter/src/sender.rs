@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::{Client, Error};
@@ -13,6 +11,8 @@ use tokio::net::TcpStream;
 use tower::BoxError;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
+
+use crate::Pieces;
 
 /// Most that is read of an answer before somebody takes it; a head has to fit in.
 const READ_AHEAD_BYTES: usize = 32 * 1024;
@@ -32,7 +32,7 @@ type Connector = BoxCloneSyncService<http::Uri, MaybeHttpsStream<TokioIo<TcpStre
 
 /// A pool of connections.
 #[derive(Debug, Clone)]
-pub(crate) struct Sender(Client<Connector, Full<Bytes>>);
+pub(crate) struct Sender(Client<Connector, Pieces>);
 
 impl Sender {
     /// `connect_timeout` is for name, TCP and TLS together.
@@ -61,7 +61,7 @@ impl Sender {
     }
 
     /// Sends a request once and answers with the head, the body still to come.
-    pub(crate) async fn send(&self, request: http::Request<Full<Bytes>>) -> Result<reqwest::Response, Error> {
+    pub(crate) async fn send(&self, request: http::Request<Pieces>) -> Result<reqwest::Response, Error> {
         Ok(self.0.request(request).await?.map(reqwest::Body::wrap).into())
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use ledger::NewCall;
-use openrouter::{AnswerReader, UpstreamError};
+use openrouter::{AnswerReader, Pieces, UpstreamError};
 use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -37,7 +37,7 @@ pub(crate) struct Relay {
     pub(crate) road: Arc<Road>,
     pub(crate) call: NewCall,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+    pub(crate) body: Pieces,
     pub(crate) body_memory: Share,
     pub(crate) key: SecretString,
     pub(crate) to_client: oneshot::Sender<Result<Head, Refusal>>,
