@@ -5,7 +5,7 @@ set -eu
 packages="gcc libc6-dev"
 if [ "${1:-}" = test ]; then
     packages="$packages ca-certificates chromium curl debootstrap docker.io docker-compose e2fsprogs faketime iproute2 \
-        nginx openssl procps python3 python3-pip python3-venv strace util-linux"
+        nginx openssl procps python3 python3-pip python3-venv strace util-linux valgrind"
     # Node.js from elsewhere brings its own, beside which Debian's does not go.
     if ! command -v npm >/dev/null; then packages="$packages npm"; fi
 fi
