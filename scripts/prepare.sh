@@ -8,7 +8,7 @@ for purpose; do
     case $purpose in
         test)
             packages="$packages ca-certificates chromium curl debootstrap docker.io docker-compose e2fsprogs faketime iproute2 \
-                nginx openssl procps python3 python3-pip python3-venv strace util-linux"
+                nginx openssl procps python3 python3-pip python3-venv strace util-linux valgrind"
             ;;
         bench) packages="$packages nginx util-linux" ;;
         python) packages="$packages python3 python3-venv" ;;

@@ -20,6 +20,9 @@ else
     cargo test --workspace --locked --no-fail-fast
 fi
 
+say "what a call costs, counted"
+cargo xtask guard
+
 say "faults and attacks, at smoke depth"
 cargo xtask faults
 

@@ -14,6 +14,7 @@ use tokio::sync::Mutex;
 use crate::catalogue::{Catalogue, Offer, read_catalogue, read_offers};
 use crate::generation::{GenerationAnswer, read_generation};
 use crate::key::{KeyAnswer, read_key};
+use crate::pieces::Pieces;
 use crate::sender::{AnswerBody, SendError, Sender};
 
 /// Who asks.
@@ -129,7 +130,7 @@ impl Client {
         &self,
         endpoint: &str,
         mut headers: HeaderMap,
-        body: Bytes,
+        body: Pieces,
         key: &SecretString,
     ) -> Result<http::Response<AnswerBody>, UpstreamError> {
         headers.extend(self.own_headers());

@@ -11,6 +11,7 @@ mod json;
 mod key;
 mod lines;
 mod management;
+mod pieces;
 mod sender;
 mod usage;
 
@@ -23,4 +24,5 @@ pub use management::{
     CreatedKey, KeyChange, KeyRecord, LimitReset, Management, ManagementError, NewKey, StatedBy,
     StatementAnswer, StatementQuestion, StatementRow, StatementTerms, UnknownReset,
 };
+pub use pieces::Pieces;
 pub use sender::{AnswerBody, Cut};

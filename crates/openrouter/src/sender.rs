@@ -12,8 +12,8 @@ use bytes::Bytes;
 use http::header::{self, InvalidHeaderValue};
 use http::{HeaderMap, HeaderValue, Uri};
 use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 use hyper_rustls::{HttpsConnectorBuilder, MaybeHttpsStream};
@@ -26,6 +26,8 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::client::ClientError;
+
+use crate::Pieces;
 
 /// Most that is read of an answer before somebody takes it; a head has to fit in.
 const READ_AHEAD_BYTES: usize = 32 * 1024;
@@ -41,7 +43,7 @@ const PROBES: u32 = 3;
 const UNACKNOWLEDGED_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is sent.
-type Request = http::Request<Full<Bytes>>;
+type Request = http::Request<Pieces>;
 
 type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
 
@@ -72,8 +74,8 @@ struct Idle(Mutex<Vec<(Instant, Link)>>);
 /// A connection. It moves only while it is polled.
 #[derive(Debug)]
 struct Link {
-    requests: http1::SendRequest<Full<Bytes>>,
-    connection: Box<http1::Connection<Stream, Full<Bytes>>>,
+    requests: http1::SendRequest<Pieces>,
+    connection: Box<http1::Connection<Stream, Pieces>>,
 }
 
 /// An answer's body with the connection that it comes by.
@@ -122,10 +124,10 @@ impl Sender {
         &self,
         endpoint: &str,
         mut headers: HeaderMap,
-        body: Bytes,
+        body: Pieces,
     ) -> Result<http::Response<AnswerBody>, SendError> {
         headers.insert(header::HOST, self.host.clone());
-        let mut request = http::Request::new(Full::new(body));
+        let mut request = http::Request::new(body);
         *request.method_mut() = http::Method::POST;
         *request.uri_mut() =
             Uri::try_from(format!("{}/{endpoint}", self.address.path().trim_end_matches('/')))
@@ -285,7 +287,7 @@ mod tests {
     }
 
     async fn post(sender: &Sender) -> Result<http::Response<AnswerBody>, SendError> {
-        sender.post("chat/completions", HeaderMap::new(), Bytes::from_static(b"{}")).await
+        sender.post("chat/completions", HeaderMap::new(), Pieces::new(vec![Bytes::from_static(b"{}")])).await
     }
 
     async fn whole(sender: &Sender) -> Bytes {

@@ -16,6 +16,10 @@ const LARGEST_MIB: usize = 32;
 
 const LARGEST_BYTES: usize = LARGEST_MIB * 1024 * 1024;
 
+/// Most that is reserved for a body before it comes: one as long as it is told to be never moves, and memory that nobody
+/// writes to is not taken.
+const RESERVED_BYTES: usize = 8 * 1024 * 1024;
+
 /// Most of a refused body that is read away.
 const DISCARDED_BYTES: usize = 2 * LARGEST_BYTES;
 
@@ -42,7 +46,7 @@ pub(crate) async fn read(
     if told.is_some_and(|length: usize| length > LARGEST_BYTES) {
         return Err(Refusal::TooLarge(LARGEST_MIB));
     }
-    let mut bytes = BytesMut::new();
+    let mut bytes = BytesMut::with_capacity(told.unwrap_or_default().min(RESERVED_BYTES));
     loop {
         let frame = tokio::time::timeout(REQUEST_PIECE_TIMEOUT, body.frame()).await;
         let Some(frame) = frame.map_err(|_| Refusal::TooSlow)? else { break };
@@ -73,4 +77,30 @@ pub(crate) async fn discard(body: &mut Body, from_a_stranger: bool) {
     // Longer than that, and it was told often enough.
     let patience = if from_a_stranger { STRANGERS_DISCARD_TIMEOUT } else { DISCARD_TIMEOUT };
     let _ = tokio::time::timeout(patience, rest).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::CONTENT_LENGTH;
+
+    use super::*;
+    use crate::memory::Memory;
+
+    /// Beside the buffer nothing is kept of what was read.
+    #[tokio::test]
+    async fn a_body_is_kept_once() {
+        const PIECES: usize = 100;
+        static PIECE: [u8; 50_000] = [b'x'; 50_000];
+        let pieces = (0..PIECES).map(|_| Ok::<_, std::io::Error>(Bytes::from_static(&PIECE)));
+        let mut body = Body::from_stream(futures_util::stream::iter(pieces));
+        let headers = HeaderMap::from_iter([(CONTENT_LENGTH, (PIECES * PIECE.len()).into())]);
+        let share = Memory::default().for_request();
+        let (mut read_body, mut reading) = (None, Box::pin(read(&headers, &mut body, share)));
+        let used = allocation_counter::measure(|| {
+            read_body = futures_util::FutureExt::now_or_never(&mut reading);
+        });
+        let bytes = read_body.unwrap().unwrap_or_else(|refusal| panic!("{refusal}")).bytes;
+        assert_eq!(bytes.len(), PIECES * PIECE.len());
+        assert!(used.bytes_total < bytes.len() as u64 + 64 * 1024, "{used:?}");
+    }
 }

@@ -1,11 +1,11 @@
 //! Setting the user of a request. Nothing else in it is touched, reordered or written anew.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
 use memchr::memmem;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use openrouter::Pieces;
+use serde::de::{Deserialize, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::refusal::Refusal;
@@ -16,16 +16,58 @@ const DEEPEST: usize = 64;
 /// Longest name of a model that is written down.
 const LONGEST_MODEL: usize = 256;
 
+/// Most members `user` of one object: a few may be a mistake, and each is a piece of what is sent.
+const MOST_USERS: usize = 16;
+
 /// A request whose user is ours.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Edited {
-    pub(crate) body: Bytes,
+    pub(crate) body: Pieces,
     /// The model asked for; empty where the request names none.
     pub(crate) model: String,
 }
 
-/// The members of a JSON object in their order, as raw text.
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+/// What counts of a JSON object's members, as raw text; the rest is only read over.
+#[derive(Default)]
+struct Members<'a> {
+    /// In their order.
+    users: Vec<&'a RawValue>,
+    /// The last ones.
+    model: Option<&'a RawValue>,
+    models: Option<&'a RawValue>,
+    is_empty: bool,
+}
+
+/// The name of a member, whichever way it is spelt.
+enum Name {
+    User,
+    Model,
+    Models,
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Unescaped;
+        impl Visitor<'_> for Unescaped {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+                Ok(match name {
+                    "user" => Name::User,
+                    "model" => Name::Model,
+                    "models" => Name::Models,
+                    _ => Name::Other,
+                })
+            }
+        }
+        deserializer.deserialize_str(Unescaped)
+    }
+}
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -38,11 +80,20 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
+                let mut members = Members { is_empty: true, ..Members::default() };
+                while let Some(name) = map.next_key()? {
+                    members.is_empty = false;
+                    match name {
+                        Name::User if members.users.len() == MOST_USERS => {
+                            return Err(A::Error::custom("too many users"));
+                        }
+                        Name::User => members.users.push(map.next_value()?),
+                        Name::Model => members.model = Some(map.next_value()?),
+                        Name::Models => members.models = Some(map.next_value()?),
+                        Name::Other => drop(map.next_value::<IgnoredAny>()?),
+                    }
                 }
-                Ok(Members(members))
+                Ok(members)
             }
         }
         deserializer.deserialize_map(InOrder)
@@ -56,27 +107,33 @@ pub(crate) fn set_user_in_json(body: &Bytes, user: &str) -> Result<Edited, Refus
     if depth(body) > DEEPEST {
         return Err(Refusal::TooDeep(DEEPEST));
     }
-    let Members(members) = serde_json::from_str(text).map_err(|error| Refusal::NotJson(describe(&error)))?;
-    let user = serde_json::Value::from(user).to_string();
-    let mut edited = Vec::with_capacity(body.len() + user.len() + 16);
-    let mut copied = 0;
-    for (_, value) in members.iter().filter(|(name, _)| name == "user") {
+    let members: Members<'_> =
+        serde_json::from_str(text).map_err(|error| Refusal::NotJson(describe(&error)))?;
+    let user = Bytes::from(serde_json::Value::from(user).to_string());
+    let (mut pieces, mut sent) = (Vec::new(), 0);
+    for value in &members.users {
         let from = value.get().as_ptr().addr() - text.as_ptr().addr();
-        edited.extend_from_slice(body.get(copied..from).unwrap_or_default());
-        edited.extend_from_slice(user.as_bytes());
-        copied = from + value.get().len();
+        pieces.extend([body.slice(sent..from), user.clone()]);
+        sent = from + value.get().len();
     }
-    if copied == 0 {
-        copied = memchr::memchr(b'{', body).map_or(0, |brace| brace + 1);
-        edited.extend_from_slice(body.get(..copied).unwrap_or_default());
-        edited.extend_from_slice(b"\"user\":");
-        edited.extend_from_slice(user.as_bytes());
-        if !members.is_empty() {
-            edited.push(b',');
-        }
+    if members.users.is_empty() {
+        sent = memchr::memchr(b'{', body).map_or(0, |brace| brace + 1);
+        let comma = if members.is_empty { "" } else { "," };
+        let name = Bytes::from_static(b"\"user\":");
+        pieces.extend([body.slice(..sent), name, user, Bytes::from_static(comma.as_bytes())]);
     }
-    edited.extend_from_slice(body.get(copied..).unwrap_or_default());
-    Ok(Edited { body: edited.into(), model: model_of(&members) })
+    pieces.push(body.slice(sent..));
+    Ok(Edited { body: Pieces::new(pieces), model: members.model() })
+}
+
+impl Members<'_> {
+    fn model(&self) -> String {
+        let first =
+            |models: &RawValue| serde_json::from_str::<Vec<String>>(models.get()).ok()?.into_iter().next();
+        let model = self.model.and_then(|model| serde_json::from_str::<String>(model.get()).ok());
+        let model = model.or_else(|| first(self.models?));
+        model.unwrap_or_default().chars().take(LONGEST_MODEL).collect()
+    }
 }
 
 /// What is wrong and where, without quoting the request.
@@ -85,30 +142,36 @@ fn describe(error: &serde_json::Error) -> String {
     format!("{kind}, line {} column {}", error.line(), error.column())
 }
 
-fn model_of(members: &[(Cow<'_, str>, &RawValue)]) -> String {
-    let member = |wanted| members.iter().rev().find(|(name, _)| name == wanted).map(|(_, value)| value.get());
-    let first_of_models = || serde_json::from_str::<Vec<String>>(member("models")?).ok()?.into_iter().next();
-    let model = member("model").and_then(|text| serde_json::from_str::<String>(text).ok());
-    model.or_else(first_of_models).unwrap_or_default().chars().take(LONGEST_MODEL).collect()
-}
-
 /// How deep `text` nests, strings apart.
-fn depth(text: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-    for byte in text {
+fn depth(mut text: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    while let Some((byte, behind)) = text.split_first() {
+        text = behind;
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
+            b'"' => text = behind_string(text),
+            b'{' | b'[' => {
                 depth += 1;
                 deepest = deepest.max(depth);
             }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            b'}' | b']' => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
     deepest
+}
+
+/// What stands behind the string that `text` begins in.
+fn behind_string(mut text: &[u8]) -> &[u8] {
+    while let Some(place) = memchr::memchr2(b'"', b'\\', text) {
+        let is_end = text.get(place) == Some(&b'"');
+        // An escape takes the byte behind it along.
+        let read = if is_end { place + 1 } else { place + 2 };
+        text = text.get(read..).unwrap_or_default();
+        if is_end {
+            return text;
+        }
+    }
+    &[]
 }
 
 /// The boundary of a form, where its content type can be read in one way only: of two boundaries, nobody could say which
@@ -162,7 +225,7 @@ pub(crate) fn set_user_in_form(body: &Bytes, boundary: &str, user: &str) -> Resu
         }
     }
     let own = format!("{delimiter}\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\n{user}\r\n");
-    Ok(Edited { body: [own.as_bytes(), body].concat().into(), model })
+    Ok(Edited { body: Pieces::new(vec![own.into(), body.clone()]), model })
 }
 
 fn parts<'a>(body: &'a [u8], delimiter: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
@@ -210,7 +273,11 @@ mod tests {
 
     fn edit(body: &str) -> Result<(String, String), Refusal> {
         let edited = set_user_in_json(&Bytes::copy_from_slice(body.as_bytes()), "org_user_1")?;
-        Ok((String::from_utf8(edited.body.to_vec()).unwrap(), edited.model))
+        Ok((text_of(&edited.body), edited.model))
+    }
+
+    fn text_of(body: &Pieces) -> String {
+        String::from_utf8(body.iter().flatten().copied().collect()).unwrap()
     }
 
     #[track_caller]
@@ -232,6 +299,61 @@ mod tests {
         check("{}", r#"{"user":"org_user_1"}"#);
         check(" {\n}", " {\"user\":\"org_user_1\"\n}");
         check(r#"{"żółć":"{\"user\":1}"}"#, r#"{"user":"org_user_1","żółć":"{\"user\":1}"}"#);
+    }
+
+    /// A picture is neither copied nor taken apart, wherever the user stands; nor do names and values pile up.
+    #[test]
+    fn a_large_body_is_sent_as_it_was_received() {
+        const MOST_BYTES: u64 = 4_096;
+        let picture = "iVBORw0KGgo/".repeat(5_000_000 / 12);
+        let members = r#""":1,"#.repeat(1_000_000);
+        for body in [
+            format!(r#"{{"model":"a/b","messages":[{{"content":"\n{picture}"}}]}}"#),
+            format!(r#"{{"model":"a/b","messages":"{picture}","user":"anna"}}"#),
+            format!(r#"{{{members}"model":"a/b"}}"#),
+        ] {
+            let body = Bytes::from(body);
+            let mut edited = None;
+            let used =
+                allocation_counter::measure(|| edited = Some(set_user_in_json(&body, "org_user_1").unwrap()));
+            assert!(used.bytes_total < MOST_BYTES, "{used:?}");
+            let edited = edited.unwrap();
+            assert_eq!(edited.model, "a/b");
+            let theirs: usize =
+                edited.body.iter().filter(|piece| is_part_of(piece, &body)).map(Bytes::len).sum();
+            assert!(theirs + r#""anna""#.len() >= body.len());
+        }
+        let form = Bytes::from(["--B\r\n\r\n", &picture, "\r\n--B--\r\n"].concat());
+        let used = allocation_counter::measure(|| drop(set_user_in_form(&form, "B", "org_user_1").unwrap()));
+        assert!(used.bytes_total < MOST_BYTES, "{used:?}");
+    }
+
+    fn is_part_of(piece: &Bytes, whole: &Bytes) -> bool {
+        whole.as_ptr_range().contains(&piece.as_ptr())
+    }
+
+    #[test]
+    fn users_without_end_are_refused() {
+        let users = |count: usize| format!("{{{}}}", vec![r#""user":1"#; count].join(","));
+        assert_eq!(edit(&users(MOST_USERS)).unwrap().0, users(MOST_USERS).replace('1', "\"org_user_1\""));
+        assert!(matches!(edit(&users(MOST_USERS + 1)), Err(Refusal::NotJson(_))));
+    }
+
+    #[test]
+    fn strings_are_read_over_whatever_is_in_them() {
+        for (text, deepest) in [
+            ("", 0),
+            ("[{}]", 2),
+            (r#"["[[["]"#, 1),
+            (r#"["\"[[[", []]"#, 2),
+            (r#"["\\", []]"#, 2),
+            (r#"["\\\"[[", []]"#, 2),
+            (r#"["[["#, 1),
+            (r#"["\"#, 1),
+            ("]]][", 1),
+        ] {
+            assert_eq!(depth(text.as_bytes()), deepest, "{text}");
+        }
     }
 
     #[test]
@@ -294,8 +416,8 @@ mod tests {
         let edited = set_user_in_form(&Bytes::from(form), "B", "org_user_1").unwrap();
         assert_eq!(edited.model, "a/b");
         let own = "--B\r\nContent-Disposition: form-data; name=\"user\"\r\n\r\norg_user_1\r\n";
-        assert_eq!(edited.body, format!("{own}{form}"));
-        assert!(set_user_in_form(&edited.body, "B", "other").is_err());
+        assert_eq!(text_of(&edited.body), format!("{own}{form}"));
+        assert!(set_user_in_form(&text_of(&edited.body).into(), "B", "other").is_err());
         for disposition in [
             "name = \"user\"",
             "name=user",

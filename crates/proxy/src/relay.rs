@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, header, response};
 use http_body_util::BodyExt as _;
 use ledger::NewCall;
-use openrouter::{AnswerBody, UpstreamError};
+use openrouter::{AnswerBody, Pieces, UpstreamError};
 use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
@@ -34,7 +34,7 @@ pub(crate) struct Relay {
     pub(crate) road: Arc<Road>,
     pub(crate) call: NewCall,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
+    pub(crate) body: Pieces,
     pub(crate) body_memory: Share,
     pub(crate) key: SecretString,
     pub(crate) to_client: oneshot::Sender<Result<Head, Refusal>>,

@@ -117,7 +117,10 @@ async fn ask_the_simulator(base_url: &str, stream: bool) -> http::Response<Answe
         r#"{{"model":"example/small-model","stream":{stream},"messages":[{{"role":"user","content":"Hi"}}]}}"#
     );
     let key = SecretString::from(DEFAULT_KEY);
-    client(base_url.to_owned()).post("chat/completions", headers, body.into(), &key).await.unwrap()
+    client(base_url.to_owned())
+        .post("chat/completions", headers, openrouter::Pieces::new(vec![body.into()]), &key)
+        .await
+        .unwrap()
 }
 
 /// Makes one plain call at the simulator itself and answers its generation id.

@@ -1,4 +1,7 @@
-//! House tasks: `cargo xtask docs`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask clients`, `cargo xtask sqlx`.
+//! House tasks: `cargo xtask docs`, `cargo xtask faults`, `cargo xtask fuzz`, `cargo xtask clients`, `cargo xtask guard`,
+//! `cargo xtask sqlx`.
+
+mod guard;
 
 use std::env::{join_paths, split_paths, var_os};
 use std::process::Command;
@@ -38,6 +41,15 @@ enum Task {
         #[arg(long)]
         full: bool,
     },
+    /// Count what a call costs, and fail where it is a tenth more than in `crates/xtask/guard.txt`.
+    Guard {
+        /// Keep what was counted as the figures of that file.
+        #[arg(long)]
+        write: bool,
+        /// The build that is counted; of another one than this the figures are only shown.
+        #[arg(long, default_value = guard::KEPT_PROFILE, conflicts_with = "write")]
+        profile: String,
+    },
     /// Make `.sqlx`, the checked queries, from `migrations/`. Run it after a change of a query or of the schema.
     Sqlx,
 }
@@ -49,6 +61,7 @@ async fn main() -> anyhow::Result<()> {
         Task::Faults { arguments } => faults(&arguments),
         Task::Fuzz { seconds, targets } => fuzz(seconds, &targets),
         Task::Clients { full } => clients(full),
+        Task::Guard { write, profile } => guard::guard(&profile, write),
         Task::Sqlx => sqlx().await,
     }
 }
