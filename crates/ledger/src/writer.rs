@@ -226,7 +226,7 @@ async fn commit_group(
     group: &mut [Box<dyn Queued>],
 ) -> Result<i64, Arc<sqlx::Error>> {
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    let commits = sqlx::query_scalar!("UPDATE commits SET count = count + 1 RETURNING count")
+    let commits = sqlx::query_scalar!("UPDATE commits SET count = count + 1 WHERE id = 1 RETURNING count")
         .fetch_one(&mut *connection)
         .await?;
     for write in group {
