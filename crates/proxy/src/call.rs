@@ -18,7 +18,7 @@ use crate::passage::Head;
 use crate::refusal::Refusal;
 use crate::relay::Relay;
 use crate::route::{BodyKind, Endpoint};
-use crate::{Road, body, caller};
+use crate::{Road, body, caller, form};
 
 /// Takes the call in and answers with the upstream's head; the body follows as it comes.
 pub(crate) async fn answer(
@@ -105,5 +105,5 @@ fn set_user(
     if headers.get_all(header::CONTENT_TYPE).iter().count() > 1 {
         return Err(Refusal::NotForm("it has two content types"));
     }
-    edit::set_user_in_form(received, edit::boundary_of_form(content_type)?, user)
+    form::set_user_in_form(received, form::boundary_of_form(content_type)?, user)
 }

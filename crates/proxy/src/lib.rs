@@ -1,7 +1,7 @@
 //! The road from Open `WebUI` to `OpenRouter`.
 //!
-//! A request comes in at [`router`]; [`route`] says whether it may go on, [`caller`] who pays, [`body`] and
-//! [`edit`] what is sent, and [`call`] is the task that owns the upstream's answer until its cost is written
+//! A request comes in at [`router`]; [`route`] says whether it may go on, [`caller`] who pays, [`body`],
+//! [`edit`] and [`form`] what is sent, and [`call`] is the task that owns the upstream's answer until its cost is written
 //! down. What is refused, and how a person is told, is in [`refusal`].
 
 mod answer;
@@ -10,6 +10,7 @@ mod books;
 mod call;
 mod caller;
 mod edit;
+mod form;
 mod headers;
 mod lists;
 mod memory;

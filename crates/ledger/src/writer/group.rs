@@ -158,10 +158,11 @@ impl Group {
     }
 
     async fn commit_at(&mut self, pace: Pace, connection: &mut SqliteConnection) -> Result<i64, WriteError> {
-        let commits =
-            sqlx::query_scalar("BEGIN IMMEDIATE; UPDATE commits SET count = count + 1 RETURNING count")
-                .fetch_one(&mut *connection)
-                .await?;
+        let commits = sqlx::query_scalar(
+            "BEGIN IMMEDIATE; UPDATE commits SET count = count + 1 WHERE id = 1 RETURNING count",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
         write_all(&mut self.admissions, pace, connection).await?;
         write_all(&mut self.generations, pace, connection).await?;
         write_all(&mut self.settlings, pace, connection).await?;
