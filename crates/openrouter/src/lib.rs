@@ -11,6 +11,7 @@ mod json;
 mod key;
 mod lines;
 mod management;
+mod quiet;
 mod sender;
 mod usage;
 
