@@ -12,6 +12,7 @@ mod key;
 mod lines;
 mod management;
 mod pieces;
+mod quiet;
 mod sender;
 mod usage;
 

@@ -26,6 +26,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt as _};
 
 use crate::client::ClientError;
+use crate::quiet::QuietWaker;
 
 use crate::Pieces;
 
@@ -82,6 +83,7 @@ struct Link {
 struct Driven {
     body: Incoming,
     link: Option<Link>,
+    waker: QuietWaker,
     idle: Arc<Idle>,
 }
 
@@ -210,7 +212,8 @@ impl Link {
             .await?
         };
         let link = (!is_over).then_some(self);
-        Ok(answer.map(|body| Driven { body, link, idle: idle.clone() }.boxed_unsync()))
+        Ok(answer
+            .map(|body| Driven { body, link, waker: QuietWaker::new(), idle: idle.clone() }.boxed_unsync()))
     }
 }
 
@@ -218,7 +221,10 @@ impl Driven {
     /// What of the body has come already. Nothing of it comes but by the connection, which is polled after this and wakes whoever
     /// waits.
     fn poll_body(&mut self) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(&mut Context::from_waker(Waker::noop()))
+        let Self { body, waker, .. } = self;
+        let take = || Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop()));
+        // Who was given a piece asks for the next one, and then the connection is polled.
+        waker.during(take, |taken| matches!(taken, Poll::Ready(Some(Ok(_)))))
     }
 
     /// The body is whole: the connection is free, if it may be used again.
@@ -239,14 +245,16 @@ impl Body for Driven {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let mut polled = self.poll_body();
+        let this = &mut *self;
+        let mut polled = this.poll_body();
         if polled.is_pending()
-            && let Some(link) = &mut self.link
+            && let Some(link) = &mut this.link
         {
-            if Pin::new(&mut link.connection).poll(context).is_ready() {
-                self.link = None;
+            let mut context = Context::from_waker(this.waker.of(context.waker()));
+            if Pin::new(&mut link.connection).poll(&mut context).is_ready() {
+                this.link = None;
             }
-            polled = self.poll_body();
+            polled = this.poll_body();
         }
         let frame = ready!(polled);
         match &frame {
@@ -322,12 +330,24 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_the_host_closed_is_not_used_again() {
         let (sender, host) = ends().await;
-        for _ in 0..3 {
-            let serving = async { serve(&mut host.accept().await.unwrap().0, WHOLE).await };
-            assert_eq!(tokio::join!(whole(&sender), serving).0, "ok");
+        for _ in 0..2 {
+            let serving = async {
+                let mut connection = host.accept().await.unwrap().0;
+                serve(&mut connection, WHOLE).await;
+                connection
+            };
+            let (answer, connection) = tokio::join!(whole(&sender), serving);
+            assert_eq!((answer, sender.idle.links().len()), (Bytes::from("ok"), 1));
+            drop(connection);
+            // That it is closed is known once the system has told.
+            let let_go = async {
+                while !sender.idle.links().is_empty() {
+                    tokio::task::yield_now().await;
+                    sender.tidy();
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(5), let_go).await.unwrap();
         }
-        sender.tidy();
-        assert_eq!(sender.idle.links().len(), 0);
     }
 
     /// What was sent may be billed.
