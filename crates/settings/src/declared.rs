@@ -138,7 +138,7 @@ pub const DECLARED: &[Declared] = &[
         default: Some("1024"),
         secret: false,
         doc: "Calls that may be under way, 1 to 10000; one more is refused with 503. Four times as many connections are \
-              taken. 1,000 streams need at most 64 MiB of memory.",
+              taken. 1,000 streams need about 70 MiB of memory.",
     },
     Declared {
         name: "APP_URL",
