@@ -169,3 +169,6 @@ impl Streamed {
         self.without_usage += u64::from(!heard.usage);
     }
 }
+
+#[cfg(test)]
+mod tests;
