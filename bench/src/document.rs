@@ -11,6 +11,9 @@ use jiff::{Timestamp, tz::TimeZone};
 /// The document with the figures, below the folder where a run is started.
 const DOCUMENT: &str = "docs/benchmarks.md";
 
+/// With so many processes at work before a run its times are noise.
+const BUSY: f64 = 0.5;
+
 /// The UTC day.
 #[expect(clippy::disallowed_methods, reason = "a run has no other clock than the machine's")]
 pub(crate) fn today() -> Date {
@@ -25,13 +28,15 @@ pub(crate) fn machine(folder: &Path) -> String {
     let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = read("/proc/sys/kernel/osrelease");
     let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or_default();
+    let is_busy = load.parse().is_ok_and(|load: f64| load >= BUSY);
     format!(
-        "{}, {cores} cores of {}, Linux {}, the ledger on {}; {} processes at work on average in the minute before.",
+        "{}, {cores} cores of {}, Linux {}, the ledger on {}; {} ({load} processes at work on average in the minute before).",
         today(),
         model.map_or("a processor without a name", |(_, model)| model),
         kernel.trim(),
         file_system_of(folder),
-        load.split(' ').next().unwrap_or_default(),
+        if is_busy { "**a busy machine**" } else { "a quiet machine" },
     )
 }
 

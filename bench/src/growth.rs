@@ -70,18 +70,19 @@ pub(crate) struct Soil<'a> {
 
 /// Measures everything. The targets have answered already.
 pub(crate) async fn measure(soil: &Soil<'_>, targets: &[Target]) -> anyhow::Result<Growth> {
-    let mut callers = Vec::new();
-    for count in CALLERS {
-        say(&format!("{count} callers"));
-        for target in targets {
-            callers.push(with_callers(target, count).await);
-        }
-    }
+    // First, while the targets have not grown by anything else.
     let mut streams = Vec::new();
     for count in STREAMS {
         say(&format!("{count} streams"));
         for target in targets.iter().filter(|target| target.process.is_some()) {
             streams.push(with_streams(soil.ground.simulator, target, count).await);
+        }
+    }
+    let mut callers = Vec::new();
+    for count in CALLERS {
+        say(&format!("{count} callers"));
+        for target in targets {
+            callers.push(with_callers(target, count).await);
         }
     }
     Ok(Growth { callers, streams, ledgers: ledgers::measure(soil).await? })

@@ -21,10 +21,10 @@ pub(crate) fn body(streamed: bool) -> Bytes {
     // Without `stream_options` some proxies keep the usage to themselves.
     let options = if streamed { r#","stream_options":{"include_usage":true}"# } else { "" };
     let question = "Explain in three sentences why the sky is blue, and what changes at sunset.";
-    format!(
-        r#"{{"model":"example/small-model","stream":{streamed}{options},"messages":[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"{question}"}}]}}"#
-    )
-    .into()
+    let messages = format!(
+        r#"[{{"role":"system","content":"You are a helpful assistant."}},{{"role":"user","content":"{question}"}}]"#
+    );
+    format!(r#"{{"model":"example/small-model","stream":{streamed}{options},"messages":{messages}}}"#).into()
 }
 
 /// Calls of one load on one target, from all its turns.
@@ -169,3 +169,6 @@ impl Streamed {
         self.without_usage += u64::from(!heard.usage);
     }
 }
+
+#[cfg(test)]
+mod tests;

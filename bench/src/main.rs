@@ -93,35 +93,50 @@ async fn main() -> anyhow::Result<()> {
     let machine = document::machine(&arguments.folder);
     let targets = start(&ground, &arguments, in_memory.path()).await?;
     if arguments.growth {
-        return grow(&ground, &arguments, &machine, &targets).await;
+        return grow(&ground, &arguments, machine, &targets).await;
     }
     let run = run::run(&simulator, targets, &arguments.plan()).await?;
-    let text = format!("{machine}\n{}", tables::tables(&run));
-    tell("road", &text, &run, &arguments)
+    let text = tables::tables(&run);
+    tell(&arguments, &Told { section: "road", machine, text, figures: &run })
 }
 
 async fn grow(
     ground: &Ground<'_>,
     arguments: &Arguments,
-    machine: &str,
+    machine: String,
     targets: &[Target],
 ) -> anyhow::Result<()> {
     let (program, samples, sizes) = (&arguments.sidecar, &arguments.samples, &arguments.sizes);
     let growth = growth::measure(&Soil { ground, program, samples, sizes }, targets).await?;
     let plots = if arguments.write { growth.draw()? } else { String::new() };
-    tell("growth", &format!("{machine}\n{plots}{}", growth.tables()), &growth, arguments)
+    let text = format!("{plots}{}", growth.tables());
+    tell(arguments, &Told { section: "growth", machine, text, figures: &growth })
+}
+
+/// What a run tells.
+#[derive(Serialize)]
+struct Told<'a, T> {
+    /// Its place in the document.
+    #[serde(skip)]
+    section: &'static str,
+    machine: String,
+    #[serde(skip)]
+    text: String,
+    #[serde(flatten)]
+    figures: &'a T,
 }
 
 /// Prints the text, and puts it and the figures where the arguments want them.
 #[expect(clippy::print_stdout, reason = "the tables are what it makes")]
-fn tell(section: &str, text: &str, figures: &impl Serialize, arguments: &Arguments) -> anyhow::Result<()> {
+fn tell(arguments: &Arguments, told: &Told<'_, impl Serialize>) -> anyhow::Result<()> {
+    let text = format!("{}\n{}", told.machine, told.text);
     println!("{text}");
     if let Some(path) = &arguments.json {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        serde_json::to_writer_pretty(file, figures)?;
+        serde_json::to_writer_pretty(file, told)?;
     }
     if arguments.write {
-        document::write(section, text)?;
+        document::write(told.section, &text)?;
     }
     Ok(())
 }

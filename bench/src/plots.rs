@@ -25,6 +25,9 @@ pub(crate) struct Line {
 /// Pixels.
 const SIZE: (u32, u32) = (720, 420);
 
+/// How many times the highest value the chart reaches, so that the names of the lines hide none of them.
+const ROOM_FOR_NAMES: u64 = 5;
+
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0x1f, 0x77, 0xb4),
     RGBColor(0xd6, 0x27, 0x28),
@@ -47,6 +50,7 @@ impl Plot {
         area.fill(&WHITE)?;
         let points = || self.lines.iter().flat_map(|line| &line.points);
         let (across, up) = (span(points().map(|point| point.0)), span(points().map(|point| point.1)));
+        let up = up.start..up.end * ROOM_FOR_NAMES;
         let mut chart = ChartBuilder::on(&area)
             .caption(self.title, (FontFamily::SansSerif, 18))
             .margin(12)

@@ -88,7 +88,8 @@ fn streams(run: &Run) -> String {
                 format!("{} / {}", ms(load.chunk_delay.p50_us), ms(load.chunk_delay.p99_us)),
                 added(target, load.chunk_delay.p50_us, base.map(|base| base.chunk_delay.p50_us)),
                 if has_process { ms(load.cpu_us / 1_000) } else { NOTHING.to_owned() },
-                ratio(has_process.then_some(load.cpu_us), floor_cpu),
+                // What refused some of them had less to do.
+                ratio((has_process && load.errors.count == 0).then_some(load.cpu_us), floor_cpu),
                 load.without_usage.to_string(),
                 load.errors.count.to_string(),
             ])
@@ -179,8 +180,9 @@ pub(crate) fn maybe(number: Option<u64>) -> String {
 fn added(target: &Figures, time_us: u64, direct_us: Option<u64>) -> String {
     match direct_us {
         Some(direct_us) if target.name != NOTHING_BETWEEN => {
-            let sign = if time_us < direct_us { "-" } else { "" };
-            format!("{sign}{}", ms(time_us.abs_diff(direct_us)))
+            let difference = ms(time_us.abs_diff(direct_us));
+            let is_less = time_us < direct_us && difference != ms(0);
+            if is_less { format!("-{difference}") } else { difference }
         }
         _ => NOTHING.to_owned(),
     }
