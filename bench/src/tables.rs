@@ -30,7 +30,7 @@ fn saturation(run: &Run) -> String {
             vec![
                 target.name.to_owned(),
                 maybe(target.saturation.per_second()),
-                format!("{} / {}", ms(latency.p50_us), ms(latency.p99_us)),
+                half_and_most(*latency),
                 maybe(per_cpu_second),
                 ratio(per_cpu_second, floor),
             ]
@@ -51,8 +51,8 @@ fn rates(run: &Run) -> String {
                 target.name.to_owned(),
                 rate.calls_per_second.to_string(),
                 [p50_us, p90_us, p99_us, max_us].map(ms).join(" / "),
-                added(target, p50_us, base.map(|base| base.p50_us)),
-                added(target, p99_us, base.map(|base| base.p99_us)),
+                added(target, rate.latency, base, |times| times.p50_us),
+                added(target, rate.latency, base, |times| times.p99_us),
             ])
         })
     });
@@ -83,10 +83,10 @@ fn streams(run: &Run) -> String {
             Some(vec![
                 target.name.to_owned(),
                 load.streams.to_string(),
-                format!("{} / {}", ms(load.first_chunk.p50_us), ms(load.first_chunk.p99_us)),
-                added(target, load.first_chunk.p50_us, base.map(|base| base.first_chunk.p50_us)),
-                format!("{} / {}", ms(load.chunk_delay.p50_us), ms(load.chunk_delay.p99_us)),
-                added(target, load.chunk_delay.p50_us, base.map(|base| base.chunk_delay.p50_us)),
+                half_and_most(load.first_chunk),
+                added(target, load.first_chunk, base.map(|base| base.first_chunk), |times| times.p50_us),
+                half_and_most(load.chunk_delay),
+                added(target, load.chunk_delay, base.map(|base| base.chunk_delay), |times| times.p50_us),
                 if has_process { ms(load.cpu_us / 1_000) } else { NOTHING.to_owned() },
                 // What refused some of them had less to do.
                 ratio((has_process && load.errors.count == 0).then_some(load.cpu_us), floor_cpu),
@@ -176,16 +176,28 @@ pub(crate) fn maybe(number: Option<u64>) -> String {
     number.map_or(NOTHING.to_owned(), |number| number.to_string())
 }
 
-/// What `target` adds to the direct way, in milliseconds.
-fn added(target: &Figures, time_us: u64, direct_us: Option<u64>) -> String {
-    match direct_us {
-        Some(direct_us) if target.name != NOTHING_BETWEEN => {
-            let difference = ms(time_us.abs_diff(direct_us));
-            let is_less = time_us < direct_us && difference != ms(0);
-            if is_less { format!("-{difference}") } else { difference }
-        }
-        _ => NOTHING.to_owned(),
+fn half_and_most(times: Percentiles) -> String {
+    match times.samples {
+        0 => NOTHING.to_owned(),
+        _ => format!("{} / {}", ms(times.p50_us), ms(times.p99_us)),
     }
+}
+
+/// What `target` adds to the direct way at one share of the calls, in milliseconds.
+fn added(
+    target: &Figures,
+    times: Percentiles,
+    direct: Option<Percentiles>,
+    at: fn(&Percentiles) -> u64,
+) -> String {
+    let direct = direct.filter(|_| times.samples > 0 && target.name != NOTHING_BETWEEN);
+    direct.map_or(NOTHING.to_owned(), |direct| difference(at(&times), at(&direct)))
+}
+
+fn difference(time_us: u64, less_us: u64) -> String {
+    let difference = ms(time_us.abs_diff(less_us));
+    let is_negative = time_us < less_us && difference != ms(0);
+    if is_negative { format!("-{difference}") } else { difference }
 }
 
 /// Thousands of something with two places: microseconds in milliseconds.
@@ -215,11 +227,12 @@ fn usd(pico_usd: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{mib, ms, ratio, usd};
+    use super::{difference, mib, ms, ratio, usd};
 
     #[test]
     fn numbers_are_told_rounded() {
         assert_eq!([0, 4, 5, 994, 12_345].map(ms), ["0.00", "0.00", "0.01", "0.99", "12.35"]);
+        assert_eq!([difference(30, 10), difference(10, 30), difference(10, 12)], ["0.02", "-0.02", "0.00"]);
         assert_eq!([0, 51, 52, 1_024].map(mib), ["0.0", "0.0", "0.1", "1.0"]);
         assert_eq!(ratio(Some(1), Some(3)), "0.333");
         assert_eq!(ratio(Some(1), Some(0)), "–");
