@@ -59,30 +59,38 @@ impl<'a> From<&'a Option<String>> for Value<'a> {
 
 /// The lower-case hex digest of a row, of its values in the order of its view.
 pub(crate) fn seal_of(values: &[Value<'_>]) -> String {
-    let mut sealed = String::with_capacity(ORDINARY_ROW);
+    let mut sealed = Vec::with_capacity(ORDINARY_ROW);
     for (place, value) in values.iter().enumerate() {
         if place > 0 {
-            sealed.push(',');
+            sealed.push(b',');
         }
         match value {
-            Value::Null => sealed.push_str("NULL"),
+            Value::Null => sealed.extend_from_slice(b"NULL"),
             Value::Integer(number) => quote(number.to_string().as_bytes(), &mut sealed),
             Value::Text(text) => quote(text.as_bytes(), &mut sealed),
         }
     }
-    hex_digest_of(&sealed)
+    hex_digest(&sealed)
 }
 
 /// As a blob in SQL: `X'41'`.
-fn quote(bytes: &[u8], sealed: &mut String) {
-    sealed.push_str("X'");
+fn quote(bytes: &[u8], sealed: &mut Vec<u8>) {
+    sealed.extend_from_slice(b"X'");
     push_hex(bytes, b"0123456789ABCDEF", sealed);
-    sealed.push('\'');
+    sealed.push(b'\'');
 }
 
-fn push_hex(bytes: &[u8], digits: &[u8; 16], text: &mut String) {
-    let digit = |half: u8| digits.get(usize::from(half)).copied().map_or('0', char::from);
-    text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+fn push_hex(bytes: &[u8], digits: &[u8; 16], text: &mut Vec<u8>) {
+    for byte in bytes {
+        let digit = |half: u8| digits.get(usize::from(half)).copied().unwrap_or_default();
+        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
+}
+
+fn hex_digest(bytes: &[u8]) -> String {
+    let mut hex = Vec::with_capacity(64);
+    push_hex(&Sha256::digest(bytes), b"0123456789abcdef", &mut hex);
+    String::from_utf8(hex).unwrap_or_default()
 }
 
 /// What a row of `sealed_entries` or `sealed_calls` should have as its digest.
@@ -92,9 +100,7 @@ pub(crate) fn digest_of(sealed: &str) -> Vec<u8> {
 
 /// The lower-case hex SHA-256 of a text.
 pub(crate) fn hex_digest_of(text: &str) -> String {
-    let mut hex = String::with_capacity(64);
-    push_hex(&Sha256::digest(text.as_bytes()), b"0123456789abcdef", &mut hex);
-    hex
+    hex_digest(text.as_bytes())
 }
 
 /// Gives all rows from before the digests theirs, once.
