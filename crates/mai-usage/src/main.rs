@@ -18,10 +18,6 @@ use operator::{
     RestoreArgs, SetupArgs, StatusArgs,
 };
 
-/// For SQLite as well, whose calls of `malloc` the package takes over.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]

@@ -3,23 +3,8 @@
 
 use anyhow::{Context as _, ensure};
 
-/// The functions of mimalloc that give memory, under the names of the C library and its own, of which valgrind shows one. Another
-/// allocator has other names.
-const ALLOCATORS: [&str; 13] = [
-    "malloc",
-    "mi_malloc",
-    "calloc",
-    "mi_calloc",
-    "realloc",
-    "mi_realloc",
-    "posix_memalign",
-    "mi_posix_memalign",
-    "aligned_alloc",
-    "mi_aligned_alloc",
-    "mi_malloc_aligned",
-    "mi_zalloc_aligned",
-    "mi_realloc_aligned",
-];
+/// The functions of the C library that give memory. Another allocator has other names.
+const ALLOCATORS: [&str; 5] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
 
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
