@@ -1,5 +1,5 @@
 #!/bin/sh
-# Every test there is: about 30 minutes on two cores with nothing cached.
+# Every test there is: about 40 minutes on two cores with nothing cached.
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/prepare.sh test
