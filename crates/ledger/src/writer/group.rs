@@ -40,11 +40,13 @@ pub(super) struct Waiting<W, A> {
     caller: oneshot::Sender<Result<A, WriteError>>,
 }
 
+type AlikeWaiting<W> = Waiting<W, <W as WriteTogether>::Answer>;
+
 /// What comes through the channel.
 pub(super) enum Wanted {
-    Admission(Waiting<NewCall, <NewCall as WriteTogether>::Answer>),
-    Generation(Waiting<GenerationKnown, <GenerationKnown as WriteTogether>::Answer>),
-    Settling(Waiting<Settle, <Settle as WriteTogether>::Answer>),
+    Admission(AlikeWaiting<NewCall>),
+    Generation(AlikeWaiting<GenerationKnown>),
+    Settling(AlikeWaiting<Settle>),
     Other(Box<dyn Queued>),
 }
 
@@ -57,9 +59,9 @@ pub(super) trait Queued: Send {
 /// The writes of one commit. Nobody waits for two at once, so that their order is free.
 #[derive(Default)]
 pub(super) struct Group {
-    admissions: Vec<Waiting<NewCall, <NewCall as WriteTogether>::Answer>>,
-    generations: Vec<Waiting<GenerationKnown, <GenerationKnown as WriteTogether>::Answer>>,
-    settlings: Vec<Waiting<Settle, <Settle as WriteTogether>::Answer>>,
+    admissions: Vec<AlikeWaiting<NewCall>>,
+    generations: Vec<AlikeWaiting<GenerationKnown>>,
+    settlings: Vec<AlikeWaiting<Settle>>,
     others: Vec<Box<dyn Queued>>,
 }
 
@@ -177,7 +179,7 @@ impl Group {
 }
 
 async fn write_all<W: WriteTogether>(
-    waiting: &mut [Waiting<W, W::Answer>],
+    waiting: &mut [AlikeWaiting<W>],
     pace: Pace,
     connection: &mut SqliteConnection,
 ) -> Result<(), WriteError> {

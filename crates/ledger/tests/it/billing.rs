@@ -72,14 +72,7 @@ async fn a_quick_look_finds_a_roll_up_that_differs_and_commits_that_are_missing(
 async fn a_newer_schema_is_not_read_either() {
     let books = Books::new().await;
     let path = books.folder.path().join("usage.db");
-    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'from the future', 1, x'00', 0)",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
+    crate::migrate_to_the_future(&path).await;
     let error = LedgerReader::open(&path).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { version: 9999, .. }), "{error}");
 }

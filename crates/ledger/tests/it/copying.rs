@@ -188,15 +188,7 @@ async fn a_file_that_the_program_cannot_go_on_with_is_named() {
     open(&books.org).await.unwrap().close().await;
     let error = open(&OrgId::of_name("another")).await.unwrap_err();
     assert!(matches!(error, OpenError::OtherOrganisation { .. }), "{error}");
-    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'from the future', 1, x'00', 0)",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
-    connection.close().await.unwrap();
+    crate::migrate_to_the_future(&path).await;
     let error = open(&books.org).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { version: 9999, .. }), "{error}");
 }

@@ -24,6 +24,7 @@ use ledger::{
 use metering::{
     BillingZone, Cost, CostSource, ExternalUser, Markup, OrgId, Report, Settlement, Tokens, UserId,
 };
+use sqlx::{Connection as _, SqliteConnection};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
@@ -119,6 +120,19 @@ impl Books {
 fn options(path: std::path::PathBuf, tasks: &TaskTracker) -> LedgerOptions {
     let organisation = OrganisationFacts { name: Some("Company_A".into()), ..OrganisationFacts::none(now()) };
     LedgerOptions { path, organisation, tasks: tasks.clone() }
+}
+
+/// What a newer program leaves in a file: a migration that this one does not know.
+async fn migrate_to_the_future(path: &std::path::Path) {
+    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (9999, 'from the future', 1, x'00', 0)",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    connection.close().await.unwrap();
 }
 
 fn known(call_id: CallId, generation_id: &str) -> GenerationKnown {

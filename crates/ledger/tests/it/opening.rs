@@ -71,14 +71,7 @@ async fn the_file_is_private_and_a_public_one_is_refused() {
 async fn a_newer_schema_is_refused() {
     let folder = close(Books::new().await).await;
     let path = folder.path().join("usage.db");
-    let mut connection = SqliteConnection::connect(&format!("sqlite:{}", path.display())).await.unwrap();
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-         VALUES (9999, 'from the future', 1, x'00', 0)",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
+    crate::migrate_to_the_future(&path).await;
     let options = crate::options(path, &TaskTracker::new());
     let error = Ledger::open(&options).await.unwrap_err();
     assert!(matches!(error, OpenError::Newer { version: 9999, .. }), "{error}");
