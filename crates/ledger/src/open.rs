@@ -105,6 +105,8 @@ impl Ledger {
             .foreign_keys(true)
             // The writer does it itself: SQLite's own would swallow a failed fsync.
             .pragma("wal_autocheckpoint", "0")
+            // What a large statement keeps for its undoing stays out of files.
+            .pragma("temp_store", "MEMORY")
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
         let database = |source| OpenError::Database { path: path.clone(), source };

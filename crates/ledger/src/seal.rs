@@ -4,6 +4,8 @@
 //! Writers make it of the values they write; `verify` lets `SQLite` make it of what it reads (`sealed_calls`,
 //! `sealed_entries`).
 
+use serde::Serialize;
+use serde::ser::{SerializeSeq as _, Serializer};
 use sha2::{Digest as _, Sha256};
 use sqlx::{Connection as _, SqliteConnection};
 
@@ -14,11 +16,27 @@ const ALL_SEALED: i64 = 2;
 const ORDINARY_ROW: usize = 1_024;
 
 /// One value of a row.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(untagged)]
 pub(crate) enum Value<'a> {
     Null,
     Integer(i64),
     Text(&'a str),
+}
+
+/// The values of a row in the order of its view. As JSON it is an array of them, with the digest at the end.
+#[derive(Debug)]
+pub(crate) struct Sealed<'a, const VALUES: usize>(pub(crate) [Value<'a>; VALUES]);
+
+impl<const VALUES: usize> Serialize for Sealed<'_, VALUES> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_seq(Some(VALUES + 1))?;
+        for value in &self.0 {
+            row.serialize_element(value)?;
+        }
+        row.serialize_element(&seal_of(&self.0))?;
+        row.end()
+    }
 }
 
 impl From<i64> for Value<'_> {
@@ -57,8 +75,8 @@ impl<'a> From<&'a Option<String>> for Value<'a> {
     }
 }
 
-/// The lower-case hex digest of a row, of its values in the order of its view.
-pub(crate) fn seal_of(values: &[Value<'_>]) -> String {
+/// The lower-case hex digest of a row.
+fn seal_of(values: &[Value<'_>]) -> String {
     let mut sealed = Vec::with_capacity(ORDINARY_ROW);
     for (place, value) in values.iter().enumerate() {
         if place > 0 {

@@ -11,6 +11,7 @@ use crate::error::{WriteError, is_failed_fsync};
 use crate::mark::Lock;
 use crate::open::Stopped;
 use crate::writer::group::{Group, Waiting, Wanted};
+use crate::writes::calls::UnderWay;
 use crate::{Admission, GenerationKnown, NewCall, Settle, Settled};
 
 pub(crate) use crate::writer::group::{Write, WriteTogether};
@@ -107,10 +108,11 @@ async fn run(
 ) -> Stopped {
     let mut wanted = Vec::with_capacity(LARGEST_GROUP);
     let mut log = Log::default();
+    let mut under_way = UnderWay::default();
     while waiting.recv_many(&mut wanted, LARGEST_GROUP).await > 0 {
         let writes = wanted.len();
         let mut group = Group::of(wanted.drain(..));
-        let committed = group.commit(&mut connection).await;
+        let committed = group.commit(&mut under_way, &mut connection).await;
         match &committed {
             Ok(commits) => {
                 lock.mark(*commits);

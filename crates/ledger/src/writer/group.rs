@@ -7,6 +7,7 @@ use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
 use crate::error::WriteError;
+use crate::writes::calls::UnderWay;
 use crate::{GenerationKnown, NewCall, Settle};
 
 /// One thing to write. It runs inside the group's transaction; failing undoes only itself.
@@ -29,6 +30,7 @@ pub(crate) trait WriteTogether: Sized + Send + Sync + 'static {
     /// Writes all and answers each, in their order. Where one cannot be written the error undoes all, and each is written alone.
     fn apply_together(
         writes: &[&Self],
+        under_way: &mut UnderWay,
         connection: &mut SqliteConnection,
     ) -> impl Future<Output = Result<Vec<Self::Answer>, WriteError>> + Send;
 }
@@ -138,13 +140,15 @@ impl Group {
     /// trouble with the file undoes all.
     pub(super) async fn commit(
         &mut self,
+        under_way: &mut UnderWay,
         connection: &mut SqliteConnection,
     ) -> Result<i64, Arc<sqlx::Error>> {
-        let committed = match self.commit_at(Pace::Together, connection).await {
+        let committed = match self.commit_at(Pace::Together, under_way, connection).await {
             Err(WriteError::Refused(why)) => {
                 tracing::debug!(writes = self.len(), why, "a write was refused: each is written alone");
+                under_way.forget();
                 roll_back(connection).await;
-                self.commit_at(Pace::OneByOne, connection).await
+                self.commit_at(Pace::OneByOne, under_way, connection).await
             }
             committed => committed,
         };
@@ -153,25 +157,35 @@ impl Group {
             Err(WriteError::Unwritable(error)) => error,
             Err(other) => Arc::new(sqlx::Error::Protocol(other.to_string())),
         };
+        under_way.forget();
         // Each caller tells what that means; here it would be told twice.
         tracing::debug!(%error, writes = self.len(), "nothing of this group was recorded");
         roll_back(connection).await;
         Err(error)
     }
 
-    async fn commit_at(&mut self, pace: Pace, connection: &mut SqliteConnection) -> Result<i64, WriteError> {
+    async fn commit_at(
+        &mut self,
+        pace: Pace,
+        under_way: &mut UnderWay,
+        connection: &mut SqliteConnection,
+    ) -> Result<i64, WriteError> {
         let commits = sqlx::query_scalar(
             "BEGIN IMMEDIATE; UPDATE commits SET count = count + 1 WHERE id = 1 RETURNING count",
         )
         .fetch_one(&mut *connection)
         .await?;
-        write_all(&mut self.admissions, pace, connection).await?;
-        write_all(&mut self.generations, pace, connection).await?;
-        write_all(&mut self.settlings, pace, connection).await?;
+        write_all(&mut self.admissions, pace, under_way, connection).await?;
+        write_all(&mut self.generations, pace, under_way, connection).await?;
+        write_all(&mut self.settlings, pace, under_way, connection).await?;
         for other in &mut self.others {
             save_point(connection).await?;
             let done = other.run(connection).await;
             undo_if_refused(done, connection).await?;
+        }
+        if !self.others.is_empty() {
+            // They write calls too, and do not tell which.
+            under_way.forget();
         }
         sqlx::query("COMMIT").execute(connection).await?;
         Ok(commits)
@@ -181,6 +195,7 @@ impl Group {
 async fn write_all<W: WriteTogether>(
     waiting: &mut [AlikeWaiting<W>],
     pace: Pace,
+    under_way: &mut UnderWay,
     connection: &mut SqliteConnection,
 ) -> Result<(), WriteError> {
     if waiting.is_empty() {
@@ -188,7 +203,7 @@ async fn write_all<W: WriteTogether>(
     }
     if pace == Pace::Together {
         let writes: Vec<&W> = waiting.iter().map(|waiting| &waiting.write).collect();
-        let answers = W::apply_together(&writes, connection).await?;
+        let answers = W::apply_together(&writes, under_way, connection).await?;
         for (waiting, answer) in waiting.iter_mut().zip(answers) {
             waiting.outcome = Some(Ok(answer));
         }
@@ -196,7 +211,7 @@ async fn write_all<W: WriteTogether>(
     }
     for one in waiting {
         save_point(connection).await?;
-        let outcome = W::apply_together(&[&one.write], connection).await;
+        let outcome = W::apply_together(&[&one.write], &mut UnderWay::default(), connection).await;
         let done = outcome.as_ref().map(drop).map_err(Clone::clone);
         one.outcome = Some(outcome.and_then(|mut answers| answers.pop().ok_or(WriteError::Closed)));
         undo_if_refused(done, connection).await?;

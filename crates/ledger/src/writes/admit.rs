@@ -10,7 +10,7 @@ use sqlx::SqliteConnection;
 use crate::CallId;
 use crate::error::WriteError;
 use crate::writer::WriteTogether;
-use crate::writes::calls::{self, CallRow, CallState, as_json};
+use crate::writes::calls::{self, CallRow, CallState, UnderWay, as_json};
 
 /// Who made a call, as Open `WebUI` told it.
 #[derive(Debug, Clone)]
@@ -69,12 +69,16 @@ impl WriteTogether for NewCall {
 
     async fn apply_together(
         calls: &[&Self],
+        under_way: &mut UnderWay,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<Admission>, WriteError> {
         let seen: Vec<_> = calls.iter().map(|call| (&call.asker, call.admitted_at)).collect();
         let mut new_users = see_users(&seen, connection).await?;
         let rows: Vec<_> = calls.iter().map(|call| call.row()).collect();
         calls::insert(&rows, connection).await?;
+        for (row, call) in rows.into_iter().zip(calls) {
+            under_way.keep(call.id, row);
+        }
         let admission =
             |call: &&Self| Admission { first_of_user: new_users.remove(call.asker.user_id.as_str()) };
         Ok(calls.iter().map(admission).collect())
@@ -124,21 +128,18 @@ pub(crate) async fn see_users(
         seen_at_ms: at.as_millisecond(),
     });
     let users = as_json(users)?;
+    // Two statements in one go; each has a place of its own for the users. An upsert of a SELECT needs its WHERE, or ON would be
+    // read as a join's.
     let new = sqlx::query_scalar!(
-        "SELECT DISTINCT value ->> 'user_id' AS 'user_id!: String'
-         FROM jsonb_each(?1)
-         WHERE value ->> 'user_id' NOT IN (SELECT user_id FROM users)",
-        users,
-    )
-    .fetch_all(&mut *connection)
-    .await?;
-    // An upsert of a SELECT needs its WHERE, or ON would be read as a join's.
-    sqlx::query!(
-        "INSERT INTO users (user_id, external_user, name, email, role, first_seen_at_ms, last_seen_at_ms)
+        "SELECT value ->> 'user_id' AS 'user_id!: String'
+         FROM jsonb_each(?)
+         WHERE value ->> 'user_id' NOT IN (SELECT user_id FROM users);
+
+         INSERT INTO users (user_id, external_user, name, email, role, first_seen_at_ms, last_seen_at_ms)
          SELECT
              value ->> 'user_id', value ->> 'external_user', value ->> 'name', value ->> 'email',
              value ->> 'role', value ->> 'seen_at_ms', value ->> 'seen_at_ms'
-         FROM jsonb_each(?1)
+         FROM jsonb_each(?)
          WHERE true
          ON CONFLICT (user_id) DO UPDATE
          SET external_user = excluded.external_user,
@@ -147,8 +148,9 @@ pub(crate) async fn see_users(
              role = coalesce(excluded.role, role),
              last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms)",
         users,
+        users,
     )
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
     Ok(new.into_iter().collect())
 }

@@ -3,16 +3,20 @@
 //! Many of them go in one statement, as JSON: a statement costs two switches of threads, which is more than `SQLite` takes
 //! for the row.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use crate::CallId;
 use crate::error::WriteError;
-use crate::seal::seal_of;
+use crate::seal::Sealed;
+
+/// Rows that are kept in memory: twice as many as calls that may be under way at once, by default.
+const MOST_KEPT: usize = 2_048;
 
 /// Where a call stands; ARCHITECTURE.md tells which may follow which.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
 #[sqlx(rename_all = "lowercase")]
 pub(crate) enum CallState {
     Intent,
@@ -23,7 +27,7 @@ pub(crate) enum CallState {
 }
 
 /// A row of `calls`.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug)]
 pub(crate) struct CallRow {
     pub(crate) id: String,
     pub(crate) org_id: String,
@@ -49,12 +53,11 @@ pub(crate) struct CallRow {
     pub(crate) next_ask_at_ms: Option<i64>,
 }
 
-/// A row as it is written.
-#[derive(Serialize)]
-struct SealedCall<'a> {
-    #[serde(flatten)]
-    row: &'a CallRow,
-    digest: String,
+/// The rows of calls under way as the last commits left them, so that the next step of a call need not read its row. Only the
+/// writer writes them; whatever may have changed one otherwise, or undone a change, has all of them forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct UnderWay {
+    rows: HashMap<CallId, CallRow>,
 }
 
 impl CallState {
@@ -72,8 +75,8 @@ impl CallState {
 
 impl CallRow {
     /// In the order of `sealed_calls`.
-    fn sealed(&self) -> SealedCall<'_> {
-        let digest = seal_of(&[
+    fn sealed(&self) -> Sealed<'_, 21> {
+        Sealed([
             (&self.id).into(),
             (&self.org_id).into(),
             (&self.user_id).into(),
@@ -95,8 +98,7 @@ impl CallRow {
             self.cached_tokens.into(),
             self.asks.into(),
             self.next_ask_at_ms.into(),
-        ]);
-        SealedCall { row: self, digest }
+        ])
     }
 
     /// What it is not may not happen to it.
@@ -105,7 +107,36 @@ impl CallRow {
     }
 }
 
-/// Adds calls.
+impl UnderWay {
+    /// What the commit that is about to be made will leave of a call.
+    pub(crate) fn keep(&mut self, call_id: CallId, row: CallRow) {
+        if self.rows.len() >= MOST_KEPT {
+            self.forget();
+        }
+        self.rows.insert(call_id, row);
+    }
+
+    /// The rows are read again.
+    pub(crate) fn forget(&mut self) {
+        self.rows.clear();
+    }
+
+    /// The calls of these ids, in their order. Those that go on being under way are to be kept again.
+    pub(crate) async fn take(
+        &mut self,
+        ids: impl Iterator<Item = CallId> + Clone,
+        connection: &mut SqliteConnection,
+    ) -> Result<Vec<CallRow>, WriteError> {
+        let kept: Vec<_> = ids.clone().map(|id| self.rows.remove(&id)).collect();
+        let missing: Vec<_> =
+            ids.zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(id, _)| id.to_string()).collect();
+        let mut read =
+            if missing.is_empty() { vec![] } else { read(&missing, connection).await? }.into_iter();
+        Ok(kept.into_iter().filter_map(|kept| kept.or_else(|| read.next())).collect())
+    }
+}
+
+/// Adds calls. The numbers are places in [`CallRow::sealed`], the last that of the digest.
 pub(crate) async fn insert(rows: &[CallRow], connection: &mut SqliteConnection) -> Result<(), WriteError> {
     let rows = as_json(rows.iter().map(CallRow::sealed))?;
     sqlx::query!(
@@ -113,9 +144,8 @@ pub(crate) async fn insert(rows: &[CallRow], connection: &mut SqliteConnection) 
              id, org_id, user_id, endpoint, model_asked, markup, state, admitted_at_ms, asks, digest
          )
          SELECT
-             value ->> 'id', value ->> 'org_id', value ->> 'user_id', value ->> 'endpoint',
-             value ->> 'model_asked', value ->> 'markup', value ->> 'state', value ->> 'admitted_at_ms',
-             value ->> 'asks', unhex(value ->> 'digest')
+             value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+             value ->> 7, value ->> 19, unhex(value ->> 21)
          FROM jsonb_each(?1)",
         rows,
     )
@@ -162,7 +192,7 @@ pub(crate) async fn read(
     Err(WriteError::refused(format!("not recorded: call {}", missing.join(", "))))
 }
 
-/// Writes calls back, each of which must be there and named once.
+/// Writes calls back, each of which must be there and named once. The numbers are places in [`CallRow::sealed`].
 pub(crate) async fn save(rows: &[CallRow], connection: &mut SqliteConnection) -> Result<(), WriteError> {
     if rows.is_empty() {
         return Ok(());
@@ -170,16 +200,13 @@ pub(crate) async fn save(rows: &[CallRow], connection: &mut SqliteConnection) ->
     let changed = as_json(rows.iter().map(CallRow::sealed))?;
     let done = sqlx::query!(
         "UPDATE calls
-         SET state = value ->> 'state', generation_id = value ->> 'generation_id',
-             http_status = value ->> 'http_status', outcome = value ->> 'outcome', note = value ->> 'note',
-             closed_at_ms = value ->> 'closed_at_ms', model_served = value ->> 'model_served',
-             provider = value ->> 'provider', prompt_tokens = value ->> 'prompt_tokens',
-             completion_tokens = value ->> 'completion_tokens',
-             reasoning_tokens = value ->> 'reasoning_tokens', cached_tokens = value ->> 'cached_tokens',
-             asks = value ->> 'asks', next_ask_at_ms = value ->> 'next_ask_at_ms',
-             digest = unhex(value ->> 'digest')
+         SET state = value ->> 6, generation_id = value ->> 8, http_status = value ->> 9, outcome = value ->> 10,
+             note = value ->> 11, closed_at_ms = value ->> 12, model_served = value ->> 13,
+             provider = value ->> 14, prompt_tokens = value ->> 15, completion_tokens = value ->> 16,
+             reasoning_tokens = value ->> 17, cached_tokens = value ->> 18, asks = value ->> 19,
+             next_ask_at_ms = value ->> 20, digest = unhex(value ->> 21)
          FROM jsonb_each(?1) AS changed
-         WHERE calls.id = value ->> 'id'",
+         WHERE calls.id = value ->> 0",
         changed,
     )
     .execute(connection)

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use crate::CallId;
 use crate::error::WriteError;
 use crate::writer::WriteTogether;
-use crate::writes::calls::{self, CallState};
+use crate::writes::calls::{self, CallState, UnderWay};
 
 /// A generation id that came with the head (or the first event) of an answer. Told twice, it is written once: a
 /// caller that gave up waiting may repeat it.
@@ -27,10 +27,10 @@ impl WriteTogether for GenerationKnown {
 
     async fn apply_together(
         known: &[&Self],
+        under_way: &mut UnderWay,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<()>, WriteError> {
-        let ids: Vec<_> = known.iter().map(|known| known.call_id.to_string()).collect();
-        let mut rows = calls::read(&ids, connection).await?;
+        let mut rows = under_way.take(known.iter().map(|known| known.call_id), connection).await?;
         for (row, known) in rows.iter_mut().zip(known) {
             let told_before = row.generation_id.as_deref() == Some(&known.generation_id);
             if row.state != CallState::Intent && !(row.state == CallState::Open && told_before) {
@@ -42,6 +42,9 @@ impl WriteTogether for GenerationKnown {
             row.next_ask_at_ms = Some(known.next_ask_at.as_millisecond());
         }
         calls::save(&rows, connection).await?;
+        for (row, known) in rows.into_iter().zip(known) {
+            under_way.keep(known.call_id, row);
+        }
         Ok(vec![(); known.len()])
     }
 }

@@ -13,7 +13,7 @@ use crate::CallId;
 use crate::error::WriteError;
 use crate::writer::WriteTogether;
 use crate::writes::booking::{EntryKind, NewEntry, book};
-use crate::writes::calls::{self, CallRow, CallState, as_json};
+use crate::writes::calls::{self, CallRow, CallState, UnderWay, as_json};
 
 /// A call whose cost is known.
 #[derive(Debug, Clone)]
@@ -66,10 +66,10 @@ impl WriteTogether for Settle {
 
     async fn apply_together(
         settles: &[&Self],
+        under_way: &mut UnderWay,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<Settled>, WriteError> {
-        let ids: Vec<_> = settles.iter().map(|settle| settle.call_id.to_string()).collect();
-        let calls = calls::read(&ids, connection).await?;
+        let calls = under_way.take(settles.iter().map(|settle| settle.call_id), connection).await?;
         let elsewhere = booked_elsewhere(&calls, connection).await?;
         let mut answers = Vec::with_capacity(settles.len());
         let (mut bookings, mut ended) = (Vec::with_capacity(settles.len()), Vec::new());
@@ -102,7 +102,7 @@ impl WriteTogether for Settle {
 impl Settle {
     /// Inside a write that does more.
     pub(crate) async fn apply(&self, connection: &mut SqliteConnection) -> Result<Settled, WriteError> {
-        let answer = Self::apply_together(&[self], connection).await?.pop();
+        let answer = Self::apply_together(&[self], &mut UnderWay::default(), connection).await?.pop();
         answer.ok_or_else(|| WriteError::refused(format!("call {} was not settled", self.call_id)))
     }
 

@@ -100,3 +100,27 @@ async fn any_text_is_written_as_it_is() {
     let expected = (hostile.to_owned(), hostile.to_owned(), hostile.to_owned(), 7_000_000_000_000_000_000);
     assert_eq!(written, expected);
 }
+
+/// The writer keeps the rows of calls under way in memory: after a commit that failed it goes on from what is in the file.
+#[tokio::test]
+async fn a_failed_commit_leaves_nothing_behind() {
+    let books = Books::new().await;
+    let (id, _) = books.admit("anna").await;
+    let path = books.folder.path().join("usage.db");
+    let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+    // Each step succeeds; what it brings about is looked at when it is committed.
+    let break_commits = "CREATE TABLE broken (id TEXT REFERENCES users (user_id) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER break_commits AFTER UPDATE ON calls BEGIN INSERT INTO broken VALUES ('nobody'); END";
+    sqlx::raw_sql(break_commits).execute(&mut connection).await.unwrap();
+    let failed = books.ledger.know_generation(known(id, "gen-1790000000-A")).await;
+    assert_eq!(word(&failed), "trouble");
+    sqlx::raw_sql("DROP TRIGGER break_commits; DROP TABLE broken").execute(&mut connection).await.unwrap();
+    books.ledger.know_generation(known(id, "gen-1790000000-B")).await.unwrap();
+    books.ledger.settle(settle(id, "1")).await.unwrap();
+
+    let booked: Vec<String> =
+        sqlx::query_scalar("SELECT generation_id FROM entries").fetch_all(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    assert_eq!(booked, ["gen-1790000000-B"]);
+    books.assert_sound().await;
+}
