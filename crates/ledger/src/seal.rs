@@ -99,9 +99,12 @@ fn quote(bytes: &[u8], sealed: &mut Vec<u8>) {
 }
 
 fn push_hex(bytes: &[u8], digits: &[u8; 16], text: &mut Vec<u8>) {
-    for byte in bytes {
-        let digit = |half: u8| digits.get(usize::from(half)).copied().unwrap_or_default();
-        text.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    let digit = |half: u8| digits.get(usize::from(half)).copied().unwrap_or_default();
+    let begin = text.len();
+    text.resize(begin + 2 * bytes.len(), 0);
+    let (pairs, _) = text.get_mut(begin..).unwrap_or_default().as_chunks_mut();
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
 }
 

@@ -89,7 +89,9 @@ impl AnswerReader {
             Form::Events(lines) => lines.feed(piece, |line| self.told.read_line(line)),
             Form::Body(Some(body)) if body.len() + piece.len() <= LONGEST_BODY_BYTES => {
                 if body.capacity() - body.len() < piece.len() {
-                    body.reserve_exact(piece.len().max(GROWTH_BYTES));
+                    // Most come in one piece.
+                    let growth = if body.is_empty() { 0 } else { GROWTH_BYTES };
+                    body.reserve_exact(piece.len().max(growth));
                 }
                 body.extend_from_slice(piece);
             }

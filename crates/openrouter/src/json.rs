@@ -1,28 +1,51 @@
 //! Looking into JSON without trusting its shape: members as raw text, each read only as far as it fits.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The members of an object; of two with one name the last counts, as in JavaScript.
-pub(crate) struct Object<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
+/// The members of an object in their order; of two with one name the last counts, as in JavaScript.
+pub(crate) struct Object<'a>(Vec<(Name<'a>, &'a RawValue)>);
 
 /// A member's name, borrowed where it has no escapes.
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Deserialize)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
 
 impl<'a> Object<'a> {
     /// The object in `text`; `None` where it is anything else.
     pub(crate) fn read(text: &'a [u8]) -> Option<Self> {
-        let members: BTreeMap<Name<'a>, &'a RawValue> = serde_json::from_slice(text).ok()?;
-        Some(Self(members.into_iter().map(|(name, value)| (name.0, value)).collect()))
+        serde_json::from_slice(text).ok()
     }
 
     /// The member's raw text; `None` where it is missing or `null`.
     pub(crate) fn raw(&self, name: &str) -> Option<&'a str> {
-        self.0.get(name).map(|value| value.get()).filter(|text| *text != "null")
+        let (_, value) = self.0.iter().rfind(|(member, _)| member.0 == name)?;
+        Some(value.get()).filter(|text| *text != "null")
     }
 
     /// The member, where it is an object.

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 use crate::Asker;
 use crate::error::WriteError;
 use crate::writer::Write;
-use crate::writes::admit::see_users;
+use crate::writes::admit::see;
 use crate::writes::booking::{EntryKind, NewEntry, book};
 
 /// An entry that no call through the sidecar made.
@@ -106,7 +106,7 @@ impl Adjustment {
         if known.is_some() {
             return Ok(false);
         }
-        see_users(&[(&self.user, self.occurred_at)], connection).await?;
+        see(&[(&self.user, self.occurred_at)], &[], connection).await?;
         let (day, markup) = (self.day.to_string(), self.markup.to_string());
         let entry = NewEntry {
             kind: if self.unattributed { EntryKind::Unattributed } else { EntryKind::Adjustment },

@@ -10,7 +10,7 @@ use sqlx::SqliteConnection;
 use crate::CallId;
 use crate::error::WriteError;
 use crate::writer::WriteTogether;
-use crate::writes::calls::{self, CallRow, CallState, UnderWay, as_json};
+use crate::writes::calls::{CallRow, CallState, UnderWay, as_json};
 
 /// Who made a call, as Open `WebUI` told it.
 #[derive(Debug, Clone)]
@@ -73,9 +73,8 @@ impl WriteTogether for NewCall {
         connection: &mut SqliteConnection,
     ) -> Result<Vec<Admission>, WriteError> {
         let seen: Vec<_> = calls.iter().map(|call| (&call.asker, call.admitted_at)).collect();
-        let mut new_users = see_users(&seen, connection).await?;
         let rows: Vec<_> = calls.iter().map(|call| call.row()).collect();
-        calls::insert(&rows, connection).await?;
+        let mut new_users = see(&seen, &rows, connection).await?;
         for (row, call) in rows.into_iter().zip(calls) {
             under_way.keep(call.id, row);
         }
@@ -113,10 +112,11 @@ impl NewCall {
     }
 }
 
-/// Remembers the askers, each with when he was seen; facts that were not told this time stay as last told. Answers the ids of
-/// those who are new.
-pub(crate) async fn see_users(
+/// Remembers the askers, each with when he was seen, and adds their calls; an adjustment has none. Facts of an asker that were
+/// not told this time stay as last told. Answers the ids of those who are new.
+pub(crate) async fn see(
     seen: &[(&Asker, Timestamp)],
+    calls: &[CallRow],
     connection: &mut SqliteConnection,
 ) -> Result<HashSet<String>, WriteError> {
     let users = seen.iter().map(|(asker, at)| UserRow {
@@ -128,8 +128,9 @@ pub(crate) async fn see_users(
         seen_at_ms: at.as_millisecond(),
     });
     let users = as_json(users)?;
-    // Two statements in one go; each has a place of its own for the users. An upsert of a SELECT needs its WHERE, or ON would be
-    // read as a join's.
+    let calls = as_json(calls.iter().map(CallRow::sealed))?;
+    // Three statements in one go; each has a place of its own for what it writes, and the numbers are places in
+    // `CallRow::sealed`. An upsert of a SELECT needs its WHERE, or ON would be read as a join's.
     let new = sqlx::query_scalar!(
         "SELECT value ->> 'user_id' AS 'user_id!: String'
          FROM jsonb_each(?)
@@ -146,9 +147,18 @@ pub(crate) async fn see_users(
              name = coalesce(excluded.name, name),
              email = coalesce(excluded.email, email),
              role = coalesce(excluded.role, role),
-             last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms)",
+             last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms);
+
+         INSERT INTO calls (
+             id, org_id, user_id, endpoint, model_asked, markup, state, admitted_at_ms, asks, digest
+         )
+         SELECT
+             value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+             value ->> 7, value ->> 19, unhex(value ->> 21)
+         FROM jsonb_each(?)",
         users,
         users,
+        calls,
     )
     .fetch_all(connection)
     .await?;

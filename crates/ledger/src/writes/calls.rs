@@ -75,7 +75,7 @@ impl CallState {
 
 impl CallRow {
     /// In the order of `sealed_calls`.
-    fn sealed(&self) -> Sealed<'_, 21> {
+    pub(crate) fn sealed(&self) -> Sealed<'_, 21> {
         Sealed([
             (&self.id).into(),
             (&self.org_id).into(),
@@ -134,24 +134,6 @@ impl UnderWay {
             if missing.is_empty() { vec![] } else { read(&missing, connection).await? }.into_iter();
         Ok(kept.into_iter().filter_map(|kept| kept.or_else(|| read.next())).collect())
     }
-}
-
-/// Adds calls. The numbers are places in [`CallRow::sealed`], the last that of the digest.
-pub(crate) async fn insert(rows: &[CallRow], connection: &mut SqliteConnection) -> Result<(), WriteError> {
-    let rows = as_json(rows.iter().map(CallRow::sealed))?;
-    sqlx::query!(
-        "INSERT INTO calls (
-             id, org_id, user_id, endpoint, model_asked, markup, state, admitted_at_ms, asks, digest
-         )
-         SELECT
-             value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-             value ->> 7, value ->> 19, unhex(value ->> 21)
-         FROM jsonb_each(?1)",
-        rows,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// The call of this id.

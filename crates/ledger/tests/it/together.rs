@@ -109,7 +109,8 @@ async fn a_failed_commit_leaves_nothing_behind() {
     let path = books.folder.path().join("usage.db");
     let mut connection = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
     // Each step succeeds; what it brings about is looked at when it is committed.
-    let break_commits = "CREATE TABLE broken (id TEXT REFERENCES users (user_id) DEFERRABLE INITIALLY DEFERRED);
+    let break_commits =
+        "CREATE TABLE broken (id TEXT REFERENCES users (user_id) DEFERRABLE INITIALLY DEFERRED);
          CREATE TRIGGER break_commits AFTER UPDATE ON calls BEGIN INSERT INTO broken VALUES ('nobody'); END";
     sqlx::raw_sql(break_commits).execute(&mut connection).await.unwrap();
     let failed = books.ledger.know_generation(known(id, "gen-1790000000-A")).await;
