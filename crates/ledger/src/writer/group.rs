@@ -146,8 +146,7 @@ impl Group {
         let committed = match self.commit_at(Pace::Together, under_way, connection).await {
             Err(WriteError::Refused(why)) => {
                 tracing::debug!(writes = self.len(), why, "a write was refused: each is written alone");
-                under_way.forget();
-                roll_back(connection).await;
+                roll_back(under_way, connection).await;
                 self.commit_at(Pace::OneByOne, under_way, connection).await
             }
             committed => committed,
@@ -157,10 +156,9 @@ impl Group {
             Err(WriteError::Unwritable(error)) => error,
             Err(other) => Arc::new(sqlx::Error::Protocol(other.to_string())),
         };
-        under_way.forget();
         // Each caller tells what that means; here it would be told twice.
         tracing::debug!(%error, writes = self.len(), "nothing of this group was recorded");
-        roll_back(connection).await;
+        roll_back(under_way, connection).await;
         Err(error)
     }
 
@@ -240,8 +238,9 @@ async fn undo_if_refused(
     Ok(())
 }
 
-/// After some errors `SQLite` has already rolled back, and then says so with an error of its own.
-async fn roll_back(connection: &mut SqliteConnection) {
+/// Undoes the group, in memory too. After some errors `SQLite` has already rolled back, and then says so with an error of its own.
+async fn roll_back(under_way: &mut UnderWay, connection: &mut SqliteConnection) {
+    under_way.forget();
     if let Err(error) = sqlx::query("ROLLBACK").execute(connection).await {
         tracing::debug!(%error, "nothing was left to roll back");
     }
