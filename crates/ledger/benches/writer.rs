@@ -143,6 +143,7 @@ async fn call(ledger: &Ledger, caller: usize, number: usize) -> (Duration, Durat
     };
     let settle = Settle {
         call_id,
+        generation_id: None,
         settlement: Settlement::of(report),
         outcome: Some("complete"),
         http_status: Some(200),

@@ -33,9 +33,11 @@ mod writes {
     pub(crate) mod adjust;
     pub(crate) mod admit;
     pub(crate) mod asked;
+    pub(crate) mod batch;
     pub(crate) mod booking;
     pub(crate) mod calls;
     pub(crate) mod generation;
+    pub(crate) mod memory;
     pub(crate) mod organisation;
     pub(crate) mod prices;
     pub(crate) mod probe;
@@ -134,12 +136,21 @@ impl Ledger {
         self.writer.know_generation(known).await
     }
 
-    /// W3: the entry, the daily row and the end of the call, in one transaction.
+    /// W3: the entry, the daily row and the end of the call, in one transaction; the generation id with it, where nothing else
+    /// recorded that.
     ///
     /// # Errors
     /// [`WriteError`]: nothing was booked; the call is as it was.
     pub async fn settle(&self, settle: Settle) -> Result<Settled, WriteError> {
-        self.writer.settle(settle).await
+        self.writer.settle(settle, writer::Haste::Now).await
+    }
+
+    /// The same where nobody waits for it: with the next commit, or after 25 ms.
+    ///
+    /// # Errors
+    /// [`WriteError`]: nothing was booked; the call is as it was.
+    pub async fn settle_soon(&self, settle: Settle) -> Result<Settled, WriteError> {
+        self.writer.settle(settle, writer::Haste::Soon).await
     }
 
     /// Books what no call through the sidecar made, all of it or nothing; what was booked before under its reference is left alone.

@@ -3,18 +3,21 @@
 
 mod group;
 
+use std::time::Duration;
+
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::error::{WriteError, is_failed_fsync};
 use crate::mark::Lock;
 use crate::open::Stopped;
 use crate::writer::group::{Group, Waiting, Wanted};
-use crate::writes::calls::UnderWay;
+use crate::writes::memory::Memory;
 use crate::{Admission, GenerationKnown, NewCall, Settle, Settled};
 
-pub(crate) use crate::writer::group::{Write, WriteTogether};
+pub(crate) use crate::writer::group::{Haste, Write, WriteTogether};
 
 /// Writes that wait for the writer; beyond this callers wait for a place.
 const CHANNEL: usize = 4_096;
@@ -22,6 +25,9 @@ const CHANNEL: usize = 4_096;
 /// Writes in one commit. One fsync for all of them is what makes many callers cheap; the limit keeps the first
 /// one's wait short.
 const LARGEST_GROUP: usize = 512;
+
+/// How long a write for which nobody waits may wait for others to share their commit.
+const SOON: Duration = Duration::from_millis(25);
 
 /// Writes after which the length of the write-ahead log is looked at.
 const WRITES_BETWEEN_LOOKS: usize = 32;
@@ -67,9 +73,9 @@ impl Writer {
     }
 
     /// W3.
-    pub(crate) async fn settle(&self, settle: Settle) -> Result<Settled, WriteError> {
+    pub(crate) async fn settle(&self, settle: Settle, haste: Haste) -> Result<Settled, WriteError> {
         let (waiting, answer) = Waiting::new(settle);
-        self.queue(Wanted::Settling(waiting), answer).await
+        self.queue(Wanted::Settling(waiting, haste), answer).await
     }
 
     async fn queue<A>(
@@ -108,11 +114,15 @@ async fn run(
 ) -> Stopped {
     let mut wanted = Vec::with_capacity(LARGEST_GROUP);
     let mut log = Log::default();
-    let mut under_way = UnderWay::default();
+    let mut memory = Memory::default();
     while waiting.recv_many(&mut wanted, LARGEST_GROUP).await > 0 {
+        let soon = Instant::now() + SOON;
+        while wanted.iter().all(Wanted::may_wait)
+            && let Ok(1..) = timeout_at(soon, waiting.recv_many(&mut wanted, LARGEST_GROUP)).await
+        {}
         let writes = wanted.len();
         let mut group = Group::of(wanted.drain(..));
-        let committed = group.commit(&mut under_way, &mut connection).await;
+        let committed = group.commit(&mut memory, &mut connection).await;
         match &committed {
             Ok(commits) => {
                 lock.mark(*commits);

@@ -147,6 +147,13 @@ impl Client {
         self.sender.tidy();
     }
 
+    /// Whether [`Self::with_known_name`] has no need to ask for the list of models.
+    #[must_use]
+    pub fn knows_name(&self, report: &Report, asked: &str, now: Timestamp) -> bool {
+        other_name(report, asked).is_none()
+            || self.catalogue.try_lock().is_ok_and(|kept| now < kept.ask_again_at)
+    }
+
     /// The report with the name its model is asked for by instead of a slug, where the list of models can be had and
     /// knows it. Without that one model would have two rows: responses and records name it differently.
     pub async fn with_known_name(
@@ -156,11 +163,7 @@ impl Client {
         key: &SecretString,
         now: Timestamp,
     ) -> Report {
-        let Some(served) =
-            report.model.as_deref().filter(|served| booked_model(asked, Some(served)) != asked)
-        else {
-            return report;
-        };
+        let Some(served) = other_name(&report, asked) else { return report };
         let mut kept = self.catalogue.lock().await;
         if now >= kept.ask_again_at {
             let list = tokio::time::timeout(CATALOGUE_TIMEOUT, self.get("models", key)).await;
@@ -297,6 +300,11 @@ impl Client {
 }
 
 /// The key as a header that no `Debug` shows.
+/// The name a report tells, where it is not the one the model was asked for by.
+fn other_name<'a>(report: &'a Report, asked: &str) -> Option<&'a str> {
+    report.model.as_deref().filter(|served| booked_model(asked, Some(served)) != asked)
+}
+
 fn bearer(key: &SecretString) -> Result<HeaderValue, UpstreamError> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", key.expose_secret()))
         .map_err(|_| UpstreamError::Unreachable("the key cannot be sent in a header".to_owned()))?;

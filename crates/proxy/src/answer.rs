@@ -19,6 +19,9 @@ use crate::{CALL_TIMEOUT, SILENCE_TIMEOUT};
 /// longer passes on; its call becomes an orphan unless its end tells the cost.
 const HELD_BYTES: usize = 16 * 1024 * 1024;
 
+/// Most of a plain answer that is held back because it is there already; an ordinary one is a few KiB.
+const HELD_AT_ONCE_BYTES: usize = 64 * 1024;
+
 /// An answer, as far as it has come.
 pub(crate) struct Answer {
     body: AnswerBody,
@@ -63,6 +66,26 @@ impl Answer {
                     self.reader.finish();
                     return Some(end);
                 }
+            }
+        }
+        None
+    }
+
+    /// Reads into `held` what has come already and waits for nothing; answers the end if that has come too.
+    pub(crate) async fn hold_what_is_there(&mut self, held: &mut Vec<Bytes>) -> Option<End> {
+        let mut bytes = 0;
+        while bytes <= HELD_AT_ONCE_BYTES {
+            match poll_fn(|context| Poll::Ready(self.poll_next(context))).await {
+                Poll::Ready(Ok(piece)) => {
+                    bytes += piece.len();
+                    self.read_along(&piece);
+                    held.push(Bytes::copy_from_slice(&piece));
+                }
+                Poll::Ready(Err(end)) => {
+                    self.reader.finish();
+                    return Some(end);
+                }
+                Poll::Pending => return None,
             }
         }
         None

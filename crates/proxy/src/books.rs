@@ -23,8 +23,8 @@ const UNDER_WAY_FOR: SignedDuration = SignedDuration::from_mins(75);
 /// Between two tries of a write that failed.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a client waits for its generation id to be written down before it is refused.
-const GENERATION_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client waits for its generation id, or its whole call, to be written down before it is refused.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +57,13 @@ impl End {
     }
 }
 
+/// Whether the client's answer waits for a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waits {
+    Client,
+    Nobody,
+}
+
 /// One admitted call.
 pub(crate) struct Books {
     road: Arc<Road>,
@@ -81,7 +88,7 @@ impl Books {
     /// W2, as long as a client can be expected to wait; false where it could not be written.
     pub(crate) async fn know_generation_in_time(&mut self, generation_id: &str, status: StatusCode) -> bool {
         let written = self.know_generation(generation_id.to_owned(), status);
-        tokio::time::timeout(GENERATION_PATIENCE, written).await == Ok(true)
+        tokio::time::timeout(PATIENCE, written).await == Ok(true)
     }
 
     /// W2; false where it never will be written.
@@ -96,13 +103,28 @@ impl Books {
         self.written(|| self.road.options.ledger.know_generation(known.clone())).await.is_some()
     }
 
-    /// Whether a generation id is on record.
-    pub(crate) const fn knows_generation(&self) -> bool {
-        self.generation_id.is_some()
+    /// Whether all is told that an entry needs, so that nothing has to be asked before it is booked.
+    pub(crate) fn can_settle_at_once(&self, told: &Told) -> bool {
+        let upstream = &self.road.options.upstream;
+        told.report.cost.is_some() && upstream.knows_name(&told.report, &self.model_asked, self.now())
     }
 
-    /// W3: settles the call if its cost was told, else leaves it to `/generation`, else to the operator.
-    pub(crate) async fn close(self, end: End, told: Told, status: StatusCode) {
+    /// W2 and W3 in one commit, for an answer that was whole before the client saw any of it, as long as a client can be expected
+    /// to wait; false where it could not be written.
+    pub(crate) async fn settle_in_time(
+        &mut self,
+        generation_id: String,
+        told: Told,
+        status: StatusCode,
+    ) -> bool {
+        self.generation_id = Some(generation_id);
+        tokio::time::timeout(PATIENCE, self.close(End::Complete, told, status, Waits::Client)).await
+            == Ok(true)
+    }
+
+    /// W3: settles the call if its cost was told, else leaves it to `/generation`, else to the operator. False where none of
+    /// that will ever be written.
+    pub(crate) async fn close(&self, end: End, told: Told, status: StatusCode, waits: Waits) -> bool {
         let upstream = &self.road.options.upstream;
         let report = upstream.with_known_name(told.report, &self.model_asked, &self.key, self.now()).await;
         let known = Settlement::of(report);
@@ -116,6 +138,7 @@ impl Books {
                 let organisation = self.road.options.ledger.organisation();
                 let settle = Settle {
                     call_id: self.call_id,
+                    generation_id: self.generation_id.clone(),
                     settlement: known,
                     outcome: Some(outcome),
                     http_status: Some(status.as_u16()),
@@ -123,18 +146,23 @@ impl Books {
                     zone: organisation.zone.clone(),
                     booked_at: self.now(),
                 };
-                self.settle(settle).await;
+                self.settle(settle, waits).await
             }
             (_, Some(_)) => self.leave_open(outcome, Some(known)).await,
             (_, None) => {
                 let note = "the answer told neither a generation id nor a cost".to_owned();
-                self.orphan(outcome, note, Some(status)).await;
+                self.orphan(outcome, note, Some(status)).await
             }
         }
     }
 
-    async fn settle(&self, settle: Settle) {
-        match self.written(|| self.road.options.ledger.settle(settle.clone())).await {
+    async fn settle(&self, settle: Settle, waits: Waits) -> bool {
+        let ledger = &self.road.options.ledger;
+        let settled = match waits {
+            Waits::Client => self.written(|| ledger.settle(settle.clone())).await,
+            Waits::Nobody => self.written(|| ledger.settle_soon(settle.clone())).await,
+        };
+        match settled {
             Some(Settled::Booked { charge }) => {
                 tracing::debug!(call_id = %self.call_id, charge_usd = %charge, "settled by its answer");
             }
@@ -143,10 +171,11 @@ impl Books {
             }
             Some(Settled::Already) | None => {}
         }
+        settled.is_some()
     }
 
-    /// The cost is not known yet: `/generation` will be asked.
-    pub(crate) async fn leave_open(&self, outcome: &'static str, known: Option<Settlement>) {
+    /// The cost is not known yet: `/generation` will be asked. False where that never will be written.
+    pub(crate) async fn leave_open(&self, outcome: &'static str, known: Option<Settlement>) -> bool {
         let left = LeaveOpen {
             call_id: self.call_id,
             outcome,
@@ -154,16 +183,22 @@ impl Books {
             closed_at: self.now(),
             next_ask_at: later(self.now(), FIRST_ASK),
         };
-        self.written(|| self.road.options.ledger.leave_open(left.clone())).await;
+        let written = self.written(|| self.road.options.ledger.leave_open(left.clone())).await;
         tracing::debug!(call_id = %self.call_id, outcome, "left open");
         self.road.options.call_left_open.notify_one();
+        written.is_some()
     }
 
-    /// It may be billed, and nobody can ask what for.
-    pub(crate) async fn orphan(&self, outcome: &'static str, note: String, status: Option<StatusCode>) {
+    /// It may be billed, and nobody can ask what for. False where that never will be written.
+    pub(crate) async fn orphan(
+        &self,
+        outcome: &'static str,
+        note: String,
+        status: Option<StatusCode>,
+    ) -> bool {
         tracing::warn!(call_id = %self.call_id, outcome, note, "a call became an orphan: it may be billed, and its id is not known");
         let ending = self.ending(outcome, note, status);
-        self.written(|| self.road.options.ledger.orphan(ending.clone())).await;
+        self.written(|| self.road.options.ledger.orphan(ending.clone())).await.is_some()
     }
 
     /// It is proved unbilled.

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::answer::Answer;
-use crate::books::{Books, End};
+use crate::books::{Books, End, Waits};
 use crate::memory::Share;
 use crate::passage::{Head, Passage, refuse};
 use crate::refusal::Refusal;
@@ -173,23 +173,41 @@ async fn relay(
     let (mut held, mut ended) = (Vec::new(), None);
     if in_header.is_none() {
         ended = answer.hold_until_id_known(&mut held, &books).await;
+    } else if answer.reader.keeps_body() {
+        ended = answer.hold_what_is_there(&mut held).await;
     }
+    let is_whole = ended == Some(End::Complete);
     let generation_id = in_header.or_else(|| answer.reader.told().generation_id.clone());
-    if let Some(generation_id) = generation_id
-        && !books.know_generation_in_time(&generation_id, status).await
-    {
-        drop((answer, held));
-        refuse(to_client, Refusal::AnswerNotRecorded);
-        books.know_generation(generation_id, status).await;
-        books.leave_open("not-recorded", None).await;
-        return;
-    }
     let given_up = books.given_up();
-    if ended == Some(End::Complete) && !books.knows_generation() {
+    match generation_id {
+        Some(generation_id) if is_whole && books.can_settle_at_once(answer.reader.told()) => {
+            let told = answer.reader.told().clone();
+            if books.settle_in_time(generation_id, told.clone(), status).await {
+                Passage::begin(to_client, (status, passed), answer, held, ended).end(given_up).await;
+                return;
+            }
+            drop((answer, held));
+            refuse(to_client, Refusal::AnswerNotRecorded);
+            books.close(End::Complete, told, status, Waits::Nobody).await;
+            return;
+        }
+        Some(generation_id) => {
+            let is_known = books.know_generation_in_time(&generation_id, status).await;
+            if !is_known {
+                drop((answer, held));
+                refuse(to_client, Refusal::AnswerNotRecorded);
+                books.know_generation(generation_id, status).await;
+                books.leave_open("not-recorded", None).await;
+                return;
+            }
+        }
         // Nobody could ask about it again, so it is booked before the client sees it.
-        books.close(End::Complete, answer.reader.told().clone(), status).await;
-        Passage::begin(to_client, (status, passed), answer, held, ended).end(given_up).await;
-        return;
+        None if is_whole => {
+            books.close(End::Complete, answer.reader.told().clone(), status, Waits::Client).await;
+            Passage::begin(to_client, (status, passed), answer, held, ended).end(given_up).await;
+            return;
+        }
+        None => {}
     }
     let end = match ended {
         // It broke off while nothing had been passed on: the client can be told in words.
@@ -214,5 +232,5 @@ async fn relay(
     let told = answer.reader.told().clone();
     // This closes the connection of an answer that did not end, which is what stops its bill.
     drop(answer);
-    books.close(end, told, status).await;
+    books.close(end, told, status, Waits::Nobody).await;
 }

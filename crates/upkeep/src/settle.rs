@@ -103,6 +103,7 @@ impl Upkeep {
     async fn book(&self, call: &OpenCall, report: Report) -> Result<bool, WriteError> {
         let settle = Settle {
             call_id: call.id,
+            generation_id: None,
             settlement: Settlement::of(report),
             outcome: None,
             http_status: None,

@@ -387,6 +387,7 @@ async fn book(ledger: &Ledger, number: usize, now: Timestamp) {
     };
     let settle = Settle {
         call_id,
+        generation_id: None,
         settlement: Settlement::of(report),
         outcome: Some("complete"),
         http_status: Some(200),

@@ -7,7 +7,8 @@ use sqlx::SqliteConnection;
 use tokio::sync::oneshot;
 
 use crate::error::WriteError;
-use crate::writes::calls::UnderWay;
+use crate::writes::batch::{Batch, Told};
+use crate::writes::memory::Memory;
 use crate::{GenerationKnown, NewCall, Settle};
 
 /// One thing to write. It runs inside the group's transaction; failing undoes only itself.
@@ -27,12 +28,17 @@ pub(crate) trait WriteTogether: Sized + Send + Sync + 'static {
     /// What the caller learns once it is committed.
     type Answer: Send + 'static;
 
-    /// Writes all and answers each, in their order. Where one cannot be written the error undoes all, and each is written alone.
-    fn apply_together(
+    /// Adds to a batch what writes all, and answers each, in their order, for when the batch has run. Where one cannot be written the
+    /// error undoes all, and each is written alone.
+    fn add_to(
+        batch: &mut Batch,
         writes: &[&Self],
-        under_way: &mut UnderWay,
+        memory: &mut Memory,
         connection: &mut SqliteConnection,
     ) -> impl Future<Output = Result<Vec<Self::Answer>, WriteError>> + Send;
+
+    /// Completes the answers by what the batch told.
+    fn hear(_writes: &[&Self], _answers: &mut [Self::Answer], _told: &Told) {}
 }
 
 /// A write with its caller waiting.
@@ -48,8 +54,17 @@ type AlikeWaiting<W> = Waiting<W, <W as WriteTogether>::Answer>;
 pub(super) enum Wanted {
     Admission(AlikeWaiting<NewCall>),
     Generation(AlikeWaiting<GenerationKnown>),
-    Settling(AlikeWaiting<Settle>),
+    Settling(AlikeWaiting<Settle>, Haste),
     Other(Box<dyn Queued>),
+}
+
+/// When a write has to be committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// Somebody waits for it.
+    Now,
+    /// Nobody does; others may share the commit.
+    Soon,
 }
 
 /// A rare write of any type with its caller waiting.
@@ -74,6 +89,12 @@ enum Pace {
     Together,
     /// Each alone; one that is refused is undone alone.
     OneByOne,
+}
+
+impl Wanted {
+    pub(super) const fn may_wait(&self) -> bool {
+        matches!(self, Self::Settling(_, Haste::Soon))
+    }
 }
 
 impl<W, A> Waiting<W, A> {
@@ -117,7 +138,7 @@ impl Group {
             match wanted {
                 Wanted::Admission(waiting) => group.admissions.push(waiting),
                 Wanted::Generation(waiting) => group.generations.push(waiting),
-                Wanted::Settling(waiting) => group.settlings.push(waiting),
+                Wanted::Settling(waiting, _) => group.settlings.push(waiting),
                 Wanted::Other(waiting) => group.others.push(waiting),
             }
         }
@@ -140,14 +161,14 @@ impl Group {
     /// trouble with the file undoes all.
     pub(super) async fn commit(
         &mut self,
-        under_way: &mut UnderWay,
+        memory: &mut Memory,
         connection: &mut SqliteConnection,
     ) -> Result<i64, Arc<sqlx::Error>> {
-        let committed = match self.commit_at(Pace::Together, under_way, connection).await {
+        let committed = match self.commit_at(Pace::Together, memory, connection).await {
             Err(WriteError::Refused(why)) => {
                 tracing::debug!(writes = self.len(), why, "a write was refused: each is written alone");
-                roll_back(under_way, connection).await;
-                self.commit_at(Pace::OneByOne, under_way, connection).await
+                roll_back(memory, connection).await;
+                self.commit_at(Pace::OneByOne, memory, connection).await
             }
             committed => committed,
         };
@@ -158,63 +179,117 @@ impl Group {
         };
         // Each caller tells what that means; here it would be told twice.
         tracing::debug!(%error, writes = self.len(), "nothing of this group was recorded");
-        roll_back(under_way, connection).await;
+        roll_back(memory, connection).await;
         Err(error)
     }
 
     async fn commit_at(
         &mut self,
         pace: Pace,
-        under_way: &mut UnderWay,
+        memory: &mut Memory,
         connection: &mut SqliteConnection,
     ) -> Result<i64, WriteError> {
-        let commits = sqlx::query_scalar(
-            "BEGIN IMMEDIATE; UPDATE commits SET count = count + 1 WHERE id = 1 RETURNING count",
-        )
-        .fetch_one(&mut *connection)
-        .await?;
-        write_all(&mut self.admissions, pace, under_way, connection).await?;
-        write_all(&mut self.generations, pace, under_way, connection).await?;
-        write_all(&mut self.settlings, pace, under_way, connection).await?;
+        let mut batch = Batch::default();
+        batch.push(
+            "BEGIN IMMEDIATE;
+             UPDATE commits SET count = count + 1 WHERE id = 1 RETURNING 'commits', CAST(count AS TEXT)",
+            [],
+        );
+        batch.expect_rows(1);
+        let told = match pace {
+            Pace::Together => self.write_together(batch, memory, connection).await?,
+            Pace::OneByOne => {
+                let told = batch.run(connection).await?;
+                write_each(&mut self.admissions, connection).await?;
+                write_each(&mut self.generations, connection).await?;
+                write_each(&mut self.settlings, connection).await?;
+                told
+            }
+        };
         for other in &mut self.others {
             save_point(connection).await?;
             let done = other.run(connection).await;
             undo_if_refused(done, connection).await?;
         }
         if !self.others.is_empty() {
-            // They write calls too, and do not tell which.
-            under_way.forget();
+            // They write calls and entries too, and do not tell which.
+            memory.forget();
         }
-        sqlx::query("COMMIT").execute(connection).await?;
-        Ok(commits)
+        if pace == Pace::OneByOne || !self.others.is_empty() {
+            sqlx::query("COMMIT").execute(connection).await?;
+        }
+        let commits = told.of("commits").find_map(|commits| commits.parse().ok());
+        commits.ok_or_else(|| WriteError::refused("the commits are not counted"))
+    }
+
+    /// One trip for all that are alike, and for the commit where that is all.
+    async fn write_together(
+        &mut self,
+        mut batch: Batch,
+        memory: &mut Memory,
+        connection: &mut SqliteConnection,
+    ) -> Result<Told, WriteError> {
+        let admissions = add_to(&mut batch, &self.admissions, memory, connection).await?;
+        let generations = add_to(&mut batch, &self.generations, memory, connection).await?;
+        let settlings = add_to(&mut batch, &self.settlings, memory, connection).await?;
+        if self.others.is_empty() {
+            batch.push("COMMIT", []);
+        }
+        let told = batch.run(connection).await?;
+        hear(&mut self.admissions, admissions, &told);
+        hear(&mut self.generations, generations, &told);
+        hear(&mut self.settlings, settlings, &told);
+        Ok(told)
     }
 }
 
-async fn write_all<W: WriteTogether>(
+async fn add_to<W: WriteTogether>(
+    batch: &mut Batch,
+    waiting: &[AlikeWaiting<W>],
+    memory: &mut Memory,
+    connection: &mut SqliteConnection,
+) -> Result<Vec<W::Answer>, WriteError> {
+    if waiting.is_empty() {
+        return Ok(vec![]);
+    }
+    W::add_to(batch, &writes_of(waiting), memory, connection).await
+}
+
+fn hear<W: WriteTogether>(waiting: &mut [AlikeWaiting<W>], mut answers: Vec<W::Answer>, told: &Told) {
+    W::hear(&writes_of(waiting), &mut answers, told);
+    for (waiting, answer) in waiting.iter_mut().zip(answers) {
+        waiting.outcome = Some(Ok(answer));
+    }
+}
+
+fn writes_of<W: WriteTogether>(waiting: &[AlikeWaiting<W>]) -> Vec<&W> {
+    waiting.iter().map(|waiting| &waiting.write).collect()
+}
+
+/// Writes each alone, as if nothing were known.
+async fn write_each<W: WriteTogether>(
     waiting: &mut [AlikeWaiting<W>],
-    pace: Pace,
-    under_way: &mut UnderWay,
     connection: &mut SqliteConnection,
 ) -> Result<(), WriteError> {
-    if waiting.is_empty() {
-        return Ok(());
-    }
-    if pace == Pace::Together {
-        let writes: Vec<&W> = waiting.iter().map(|waiting| &waiting.write).collect();
-        let answers = W::apply_together(&writes, under_way, connection).await?;
-        for (waiting, answer) in waiting.iter_mut().zip(answers) {
-            waiting.outcome = Some(Ok(answer));
-        }
-        return Ok(());
-    }
     for one in waiting {
         save_point(connection).await?;
-        let outcome = W::apply_together(&[&one.write], &mut UnderWay::default(), connection).await;
+        let outcome = write_one(&one.write, connection).await;
         let done = outcome.as_ref().map(drop).map_err(Clone::clone);
-        one.outcome = Some(outcome.and_then(|mut answers| answers.pop().ok_or(WriteError::Closed)));
+        one.outcome = Some(outcome);
         undo_if_refused(done, connection).await?;
     }
     Ok(())
+}
+
+async fn write_one<W: WriteTogether>(
+    write: &W,
+    connection: &mut SqliteConnection,
+) -> Result<W::Answer, WriteError> {
+    let mut batch = Batch::default();
+    let mut answers = W::add_to(&mut batch, &[write], &mut Memory::default(), connection).await?;
+    let told = batch.run(connection).await?;
+    W::hear(&[write], &mut answers, &told);
+    answers.pop().ok_or(WriteError::Closed)
 }
 
 async fn save_point(connection: &mut SqliteConnection) -> Result<(), WriteError> {
@@ -239,8 +314,8 @@ async fn undo_if_refused(
 }
 
 /// Undoes the group, in memory too. After some errors `SQLite` has already rolled back, and then says so with an error of its own.
-async fn roll_back(under_way: &mut UnderWay, connection: &mut SqliteConnection) {
-    under_way.forget();
+async fn roll_back(memory: &mut Memory, connection: &mut SqliteConnection) {
+    memory.forget();
     if let Err(error) = sqlx::query("ROLLBACK").execute(connection).await {
         tracing::debug!(%error, "nothing was left to roll back");
     }

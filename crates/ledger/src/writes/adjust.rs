@@ -106,7 +106,7 @@ impl Adjustment {
         if known.is_some() {
             return Ok(false);
         }
-        see(&[(&self.user, self.occurred_at)], &[], connection).await?;
+        see(&self.user, self.occurred_at, connection).await?;
         let (day, markup) = (self.day.to_string(), self.markup.to_string());
         let entry = NewEntry {
             kind: if self.unattributed { EntryKind::Unattributed } else { EntryKind::Adjustment },
@@ -127,7 +127,7 @@ impl Adjustment {
             markup: &markup,
             charge: self.charge,
         };
-        let entry_id = book(&[entry], connection).await?;
+        let entry_id = book(entry, connection).await?;
         sqlx::query!(
             "INSERT INTO adjustments (entry_id, reference, note) VALUES (?1, ?2, ?3)",
             entry_id,

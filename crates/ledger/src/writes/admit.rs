@@ -10,7 +10,9 @@ use sqlx::SqliteConnection;
 use crate::CallId;
 use crate::error::WriteError;
 use crate::writer::WriteTogether;
-use crate::writes::calls::{CallRow, CallState, UnderWay, as_json};
+use crate::writes::batch::{Batch, Told};
+use crate::writes::calls::{CallRow, CallState, as_json};
+use crate::writes::memory::Memory;
 
 /// Who made a call, as Open `WebUI` told it.
 #[derive(Debug, Clone)]
@@ -53,6 +55,9 @@ pub struct Admission {
     pub first_of_user: bool,
 }
 
+/// The word by which a batch tells the id of a user who was not known.
+const NEW_USER: &str = "new-user";
+
 /// What is remembered of an asker.
 #[derive(Serialize)]
 struct UserRow<'a> {
@@ -67,20 +72,37 @@ struct UserRow<'a> {
 impl WriteTogether for NewCall {
     type Answer = Admission;
 
-    async fn apply_together(
+    async fn add_to(
+        batch: &mut Batch,
         calls: &[&Self],
-        under_way: &mut UnderWay,
-        connection: &mut SqliteConnection,
+        memory: &mut Memory,
+        _: &mut SqliteConnection,
     ) -> Result<Vec<Admission>, WriteError> {
         let seen: Vec<_> = calls.iter().map(|call| (&call.asker, call.admitted_at)).collect();
+        see_in(batch, &seen)?;
         let rows: Vec<_> = calls.iter().map(|call| call.row()).collect();
-        let mut new_users = see(&seen, &rows, connection).await?;
+        // The numbers are places in `CallRow::sealed`.
+        batch.push(
+            "INSERT INTO calls (
+                 id, org_id, user_id, endpoint, model_asked, markup, state, admitted_at_ms, asks, digest
+             )
+             SELECT
+                 value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+                 value ->> 7, value ->> 19, unhex(value ->> 21)
+             FROM jsonb_each(?)",
+            [as_json(rows.iter().map(CallRow::sealed))?],
+        );
         for (row, call) in rows.into_iter().zip(calls) {
-            under_way.keep(call.id, row);
+            memory.keep(call.id, row);
         }
-        let admission =
-            |call: &&Self| Admission { first_of_user: new_users.remove(call.asker.user_id.as_str()) };
-        Ok(calls.iter().map(admission).collect())
+        Ok(vec![Admission { first_of_user: false }; calls.len()])
+    }
+
+    fn hear(calls: &[&Self], admissions: &mut [Admission], told: &Told) {
+        let mut new_users: HashSet<&str> = told.of(NEW_USER).collect();
+        for (call, admission) in calls.iter().zip(admissions) {
+            admission.first_of_user = new_users.remove(call.asker.user_id.as_str());
+        }
     }
 }
 
@@ -112,13 +134,20 @@ impl NewCall {
     }
 }
 
-/// Remembers the askers, each with when he was seen, and adds their calls; an adjustment has none. Facts of an asker that were
-/// not told this time stay as last told. Answers the ids of those who are new.
+/// Remembers an asker who made no call; when he was seen.
 pub(crate) async fn see(
-    seen: &[(&Asker, Timestamp)],
-    calls: &[CallRow],
+    asker: &Asker,
+    at: Timestamp,
     connection: &mut SqliteConnection,
-) -> Result<HashSet<String>, WriteError> {
+) -> Result<(), WriteError> {
+    let mut batch = Batch::default();
+    see_in(&mut batch, &[(asker, at)])?;
+    batch.run(connection).await.map(drop)
+}
+
+/// Remembers the askers, each with when he was seen. Facts of an asker that were not told this time stay as last told. The batch
+/// tells the ids of those who are new.
+fn see_in(batch: &mut Batch, seen: &[(&Asker, Timestamp)]) -> Result<(), WriteError> {
     let users = seen.iter().map(|(asker, at)| UserRow {
         user_id: asker.user_id.as_str(),
         external_user: asker.external_user.as_str(),
@@ -128,11 +157,9 @@ pub(crate) async fn see(
         seen_at_ms: at.as_millisecond(),
     });
     let users = as_json(users)?;
-    let calls = as_json(calls.iter().map(CallRow::sealed))?;
-    // Three statements in one go; each has a place of its own for what it writes, and the numbers are places in
-    // `CallRow::sealed`. An upsert of a SELECT needs its WHERE, or ON would be read as a join's.
-    let new = sqlx::query_scalar!(
-        "SELECT value ->> 'user_id' AS 'user_id!: String'
+    // An upsert of a SELECT needs its WHERE, or ON would be read as a join's.
+    batch.push(
+        "SELECT 'new-user', value ->> 'user_id'
          FROM jsonb_each(?)
          WHERE value ->> 'user_id' NOT IN (SELECT user_id FROM users);
 
@@ -147,20 +174,8 @@ pub(crate) async fn see(
              name = coalesce(excluded.name, name),
              email = coalesce(excluded.email, email),
              role = coalesce(excluded.role, role),
-             last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms);
-
-         INSERT INTO calls (
-             id, org_id, user_id, endpoint, model_asked, markup, state, admitted_at_ms, asks, digest
-         )
-         SELECT
-             value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-             value ->> 7, value ->> 19, unhex(value ->> 21)
-         FROM jsonb_each(?)",
-        users,
-        users,
-        calls,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(new.into_iter().collect())
+             last_seen_at_ms = max(last_seen_at_ms, excluded.last_seen_at_ms)",
+        [users.clone(), users],
+    );
+    Ok(())
 }

@@ -6,6 +6,7 @@ use sqlx::SqliteConnection;
 
 use crate::error::WriteError;
 use crate::seal::Sealed;
+use crate::writes::batch::Batch;
 use crate::writes::calls::as_json;
 use crate::writes::unsettled::as_integer;
 
@@ -87,19 +88,29 @@ impl NewEntry<'_> {
     }
 }
 
-/// Books entries; answers the id of the first, which the others' follow. The numbers are places in [`NewEntry::sealed`], the
-/// last that of the digest.
-pub(crate) async fn book(
-    entries: &[NewEntry<'_>],
-    connection: &mut SqliteConnection,
-) -> Result<i64, WriteError> {
-    let first_id = sqlx::query_scalar!("SELECT coalesce(max(id), 0) + 1 AS 'id!: i64' FROM entries")
-        .fetch_one(&mut *connection)
+/// Books an entry; answers its id.
+pub(crate) async fn book(entry: NewEntry<'_>, connection: &mut SqliteConnection) -> Result<i64, WriteError> {
+    let id = next_id(connection).await?;
+    let mut batch = Batch::default();
+    book_in(&mut batch, id, &[entry])?;
+    batch.run(connection).await?;
+    Ok(id)
+}
+
+/// The id of the next entry.
+pub(crate) async fn next_id(connection: &mut SqliteConnection) -> Result<i64, WriteError> {
+    let id = sqlx::query_scalar!("SELECT coalesce(max(id), 0) + 1 AS 'id!: i64' FROM entries")
+        .fetch_one(connection)
         .await?;
+    Ok(id)
+}
+
+/// Books entries as a part of a batch: the first under this id, the others under those that follow. The numbers are places in
+/// [`NewEntry::sealed`], the last that of the digest.
+pub(crate) fn book_in(batch: &mut Batch, first_id: i64, entries: &[NewEntry<'_>]) -> Result<(), WriteError> {
     let rows = as_json((first_id..).zip(entries).map(|(id, entry)| entry.sealed(id)))?;
-    // Two statements in one go; each has a place of its own for its rows. An upsert of a SELECT needs its WHERE, or ON would be
-    // read as a join's.
-    sqlx::query!(
+    // An upsert of a SELECT needs its WHERE, or ON would be read as a join's.
+    batch.push(
         "INSERT INTO entries (
              id, kind, call_id, generation_id, org_id, user_id, model, model_asked, provider, day,
              occurred_at_ms, booked_at_ms, requests, prompt_tokens, completion_tokens, reasoning_tokens,
@@ -129,10 +140,7 @@ pub(crate) async fn book(
              charge_pico_usd = charge_pico_usd + excluded.charge_pico_usd,
              first_activity_at_ms = min(first_activity_at_ms, excluded.first_activity_at_ms),
              last_activity_at_ms = max(last_activity_at_ms, excluded.last_activity_at_ms)",
-        rows,
-        rows,
-    )
-    .execute(connection)
-    .await?;
-    Ok(first_id)
+        [rows.clone(), rows],
+    );
+    Ok(())
 }

@@ -1,9 +1,5 @@
-//! Rows of `calls`: read, changed in memory, and written back whole with a digest of what is written.
-//!
-//! Many of them go in one statement, as JSON: a statement costs two switches of threads, which is more than `SQLite` takes
-//! for the row.
-
-use std::collections::HashMap;
+//! Rows of `calls`: read, changed in memory, and written back whole with a digest of what is written. Many of them go in one
+//! statement, as JSON.
 
 use serde::Serialize;
 use sqlx::SqliteConnection;
@@ -11,9 +7,7 @@ use sqlx::SqliteConnection;
 use crate::CallId;
 use crate::error::WriteError;
 use crate::seal::Sealed;
-
-/// Rows that are kept in memory: twice as many as calls that may be under way at once, by default.
-const MOST_KEPT: usize = 2_048;
+use crate::writes::batch::Batch;
 
 /// Where a call stands; ARCHITECTURE.md tells which may follow which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type)]
@@ -51,13 +45,6 @@ pub(crate) struct CallRow {
     pub(crate) cached_tokens: Option<i64>,
     pub(crate) asks: i64,
     pub(crate) next_ask_at_ms: Option<i64>,
-}
-
-/// The rows of calls under way as the last commits left them, so that the next step of a call need not read its row. Only the
-/// writer writes them; whatever may have changed one otherwise, or undone a change, has all of them forgotten.
-#[derive(Debug, Default)]
-pub(crate) struct UnderWay {
-    rows: HashMap<CallId, CallRow>,
 }
 
 impl CallState {
@@ -107,35 +94,6 @@ impl CallRow {
     }
 }
 
-impl UnderWay {
-    /// What the commit that is about to be made will leave of a call.
-    pub(crate) fn keep(&mut self, call_id: CallId, row: CallRow) {
-        if self.rows.len() >= MOST_KEPT {
-            self.forget();
-        }
-        self.rows.insert(call_id, row);
-    }
-
-    /// The rows are read again.
-    pub(crate) fn forget(&mut self) {
-        self.rows.clear();
-    }
-
-    /// The calls of these ids, in their order. Those that go on being under way are to be kept again.
-    pub(crate) async fn take(
-        &mut self,
-        ids: impl Iterator<Item = CallId> + Clone,
-        connection: &mut SqliteConnection,
-    ) -> Result<Vec<CallRow>, WriteError> {
-        let kept: Vec<_> = ids.clone().map(|id| self.rows.remove(&id)).collect();
-        let missing: Vec<_> =
-            ids.zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(id, _)| id.to_string()).collect();
-        let mut read =
-            if missing.is_empty() { vec![] } else { read(&missing, connection).await? }.into_iter();
-        Ok(kept.into_iter().filter_map(|kept| kept.or_else(|| read.next())).collect())
-    }
-}
-
 /// The call of this id.
 pub(crate) async fn read_one(
     call_id: CallId,
@@ -174,30 +132,31 @@ pub(crate) async fn read(
     Err(WriteError::refused(format!("not recorded: call {}", missing.join(", "))))
 }
 
-/// Writes calls back, each of which must be there and named once. The numbers are places in [`CallRow::sealed`].
+/// Writes calls back, each of which must be there and named once.
 pub(crate) async fn save(rows: &[CallRow], connection: &mut SqliteConnection) -> Result<(), WriteError> {
+    let mut batch = Batch::default();
+    save_in(&mut batch, rows)?;
+    batch.run(connection).await.map(drop)
+}
+
+/// The same as a part of a batch. The numbers are places in [`CallRow::sealed`].
+pub(crate) fn save_in(batch: &mut Batch, rows: &[CallRow]) -> Result<(), WriteError> {
     if rows.is_empty() {
         return Ok(());
     }
-    let changed = as_json(rows.iter().map(CallRow::sealed))?;
-    let done = sqlx::query!(
+    batch.push(
         "UPDATE calls
          SET state = value ->> 6, generation_id = value ->> 8, http_status = value ->> 9, outcome = value ->> 10,
              note = value ->> 11, closed_at_ms = value ->> 12, model_served = value ->> 13,
              provider = value ->> 14, prompt_tokens = value ->> 15, completion_tokens = value ->> 16,
              reasoning_tokens = value ->> 17, cached_tokens = value ->> 18, asks = value ->> 19,
              next_ask_at_ms = value ->> 20, digest = unhex(value ->> 21)
-         FROM jsonb_each(?1) AS changed
+         FROM jsonb_each(?) AS changed
          WHERE calls.id = value ->> 0",
-        changed,
-    )
-    .execute(connection)
-    .await?;
-    let written = done.rows_affected();
-    if written == rows.len() as u64 {
-        return Ok(());
-    }
-    Err(WriteError::refused(format!("{written} calls were written back, not {}", rows.len())))
+        [as_json(rows.iter().map(CallRow::sealed))?],
+    );
+    batch.expect_rows(rows.len());
+    Ok(())
 }
 
 /// For `json_each`.

@@ -6,7 +6,9 @@ use sqlx::SqliteConnection;
 use crate::CallId;
 use crate::error::WriteError;
 use crate::writer::WriteTogether;
-use crate::writes::calls::{self, CallState, UnderWay};
+use crate::writes::batch::Batch;
+use crate::writes::calls::{CallState, save_in};
+use crate::writes::memory::Memory;
 
 /// A generation id that came with the head (or the first event) of an answer. Told twice, it is written once: a
 /// caller that gave up waiting may repeat it.
@@ -25,12 +27,13 @@ pub struct GenerationKnown {
 impl WriteTogether for GenerationKnown {
     type Answer = ();
 
-    async fn apply_together(
+    async fn add_to(
+        batch: &mut Batch,
         known: &[&Self],
-        under_way: &mut UnderWay,
+        memory: &mut Memory,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<()>, WriteError> {
-        let mut rows = under_way.take(known.iter().map(|known| known.call_id), connection).await?;
+        let mut rows = memory.take(known.iter().map(|known| known.call_id), connection).await?;
         for (row, known) in rows.iter_mut().zip(known) {
             let told_before = row.generation_id.as_deref() == Some(&known.generation_id);
             if row.state != CallState::Intent && !(row.state == CallState::Open && told_before) {
@@ -41,9 +44,9 @@ impl WriteTogether for GenerationKnown {
             row.http_status = Some(known.http_status.into());
             row.next_ask_at_ms = Some(known.next_ask_at.as_millisecond());
         }
-        calls::save(&rows, connection).await?;
+        save_in(batch, &rows)?;
         for (row, known) in rows.into_iter().zip(known) {
-            under_way.keep(known.call_id, row);
+            memory.keep(known.call_id, row);
         }
         Ok(vec![(); known.len()])
     }

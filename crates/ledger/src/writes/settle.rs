@@ -12,14 +12,18 @@ use sqlx::SqliteConnection;
 use crate::CallId;
 use crate::error::WriteError;
 use crate::writer::WriteTogether;
-use crate::writes::booking::{EntryKind, NewEntry, book};
-use crate::writes::calls::{self, CallRow, CallState, UnderWay, as_json};
+use crate::writes::batch::Batch;
+use crate::writes::booking::{EntryKind, NewEntry, book_in, next_id};
+use crate::writes::calls::{CallRow, CallState, as_json, save_in};
+use crate::writes::memory::Memory;
 
 /// A call whose cost is known.
 #[derive(Debug, Clone)]
 pub struct Settle {
     /// The call.
     pub call_id: CallId,
+    /// `OpenRouter`'s id of what it bills, where W2 may not have recorded it.
+    pub generation_id: Option<String>,
     /// All that is known of it; its cost must be.
     pub settlement: Settlement,
     /// How the answer ended, in a word; `None` leaves what is recorded.
@@ -64,13 +68,26 @@ struct Booking<'a> {
 impl WriteTogether for Settle {
     type Answer = Settled;
 
-    async fn apply_together(
+    async fn add_to(
+        batch: &mut Batch,
         settles: &[&Self],
-        under_way: &mut UnderWay,
+        memory: &mut Memory,
         connection: &mut SqliteConnection,
     ) -> Result<Vec<Settled>, WriteError> {
-        let calls = under_way.take(settles.iter().map(|settle| settle.call_id), connection).await?;
-        let elsewhere = booked_elsewhere(&calls, connection).await?;
+        let mut calls = memory.take(settles.iter().map(|settle| settle.call_id), connection).await?;
+        for (settle, call) in settles.iter().zip(&mut calls) {
+            call.generation_id = call.generation_id.take().or_else(|| settle.generation_id.clone());
+        }
+        let generations = generations_to_book(&calls)?;
+        // Clashes are rare. Where the next id is known, the batch is to stop at one, and then each is settled alone, with nothing
+        // known, which asks first.
+        let (first_id, elsewhere) = match memory.next_entry_id {
+            Some(id) => {
+                stop_at_clash(batch, generations);
+                (id, HashMap::new())
+            }
+            None => (next_id(connection).await?, booked_elsewhere(generations, connection).await?),
+        };
         let mut answers = Vec::with_capacity(settles.len());
         let (mut bookings, mut ended) = (Vec::with_capacity(settles.len()), Vec::new());
         for (settle, call) in settles.iter().zip(calls) {
@@ -91,10 +108,11 @@ impl WriteTogether for Settle {
         }
         if !bookings.is_empty() {
             let entries: Vec<_> = bookings.iter().map(Booking::entry).collect();
-            book(&entries, connection).await?;
+            book_in(batch, first_id, &entries)?;
         }
+        memory.next_entry_id = i64::try_from(bookings.len()).ok().map(|booked| first_id + booked);
         ended.extend(bookings.into_iter().map(Booking::settled));
-        calls::save(&ended, connection).await?;
+        save_in(batch, &ended)?;
         Ok(answers)
     }
 }
@@ -102,7 +120,9 @@ impl WriteTogether for Settle {
 impl Settle {
     /// Inside a write that does more.
     pub(crate) async fn apply(&self, connection: &mut SqliteConnection) -> Result<Settled, WriteError> {
-        let answer = Self::apply_together(&[self], &mut UnderWay::default(), connection).await?.pop();
+        let mut batch = Batch::default();
+        let answer = Self::add_to(&mut batch, &[self], &mut Memory::default(), connection).await?.pop();
+        batch.run(connection).await?;
         answer.ok_or_else(|| WriteError::refused(format!("call {} was not settled", self.call_id)))
     }
 
@@ -181,13 +201,29 @@ impl<'a> Booking<'a> {
     }
 }
 
-/// The generations of these calls that have their settling entries already, each with who booked it, in words.
+/// The generation ids under which these calls will be booked, as JSON.
+fn generations_to_book(calls: &[CallRow]) -> Result<String, WriteError> {
+    let settling = calls.iter().filter(|call| call.state != CallState::Settled);
+    as_json(settling.filter_map(|call| call.generation_id.as_deref()))
+}
+
+/// Has the batch end here with an error where one of these generations has its settling entry already.
+fn stop_at_clash(batch: &mut Batch, generations: String) {
+    // A text that is no JSON is an error.
+    batch.push(
+        "SELECT json('')
+         FROM json_each(?) AS wanted
+         WHERE EXISTS (SELECT 1 FROM entries WHERE generation_id = wanted.value AND kind <> 'adjustment')
+             OR EXISTS (SELECT 1 FROM statement_matches WHERE generation_id = wanted.value)",
+        [generations],
+    );
+}
+
+/// Those of these generations that have their settling entries already, each with who booked it, in words.
 async fn booked_elsewhere(
-    calls: &[CallRow],
+    generations: String,
     connection: &mut SqliteConnection,
 ) -> Result<HashMap<String, &'static str>, WriteError> {
-    let settling = calls.iter().filter(|call| call.state != CallState::Settled);
-    let generations = as_json(settling.filter_map(|call| call.generation_id.as_deref()))?;
     let booked = sqlx::query!(
         "SELECT generation_id AS 'generation_id!: String', booked_by AS 'booked_by!: String'
          FROM (

@@ -147,6 +147,7 @@ fn report(source: CostSource, cost: &str) -> Settlement {
 fn settle(call_id: CallId, cost: &str) -> Settle {
     Settle {
         call_id,
+        generation_id: None,
         settlement: report(CostSource::Response, cost),
         outcome: Some("complete"),
         http_status: Some(200),

@@ -98,6 +98,7 @@ impl Call<'_> {
         let settlement = Settlement::of(Report { source, cost, tokens, model: None, provider: None });
         let settle = Settle {
             call_id: id,
+            generation_id: None,
             settlement,
             outcome: Some("complete"),
             http_status: Some(200),

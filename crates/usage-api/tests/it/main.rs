@@ -251,6 +251,7 @@ impl House {
         };
         let settle = Settle {
             call_id,
+            generation_id: None,
             settlement: Settlement::of(report),
             outcome: Some("complete"),
             http_status: Some(200),

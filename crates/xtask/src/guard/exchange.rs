@@ -42,6 +42,14 @@ impl Kind {
         }
     }
 
+    /// How many there are of each: W1, W2 and W3, of which the last two are one where the answer comes whole.
+    pub(super) const fn commits(self) -> u64 {
+        match self {
+            Self::Plain | Self::Picture => 2,
+            Self::Stream => 3,
+        }
+    }
+
     /// How many of them are made in every run: what only the first ones cost is in all runs then.
     pub(super) const fn warm_up_calls(self) -> u32 {
         match self {

@@ -24,9 +24,6 @@ const GLANCE: Duration = Duration::from_millis(1);
 /// What the start leaves to be done is done when nothing was committed for so long.
 const QUIET: Duration = Duration::from_millis(1_500);
 
-/// Commits of a call: W1, W2 and W3.
-const COMMITS_OF_A_CALL: u64 = 3;
-
 struct Sidecar {
     process: Child,
     proxy: SocketAddr,
@@ -49,7 +46,7 @@ pub(super) fn run(program: &Path, calls: impl Fn(Kind) -> u32) -> anyhow::Result
             let commits = sidecar.commits();
             exchange(&mut client, &upstream, &request, &kind.answer(number))
                 .with_context(|| format!("{}, call {number}", kind.name()))?;
-            sidecar.wait_for_commits(commits + COMMITS_OF_A_CALL)?;
+            sidecar.wait_for_commits(commits + kind.commits())?;
             number += 1;
         }
     }
@@ -170,7 +167,7 @@ impl Sidecar {
     fn wait_for_commits(&self, wanted: u64) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.commits() < wanted {
-            ensure!(Instant::now() < deadline, "a call has fewer commits than {COMMITS_OF_A_CALL}");
+            ensure!(Instant::now() < deadline, "a call has fewer commits than it should");
             thread::sleep(GLANCE);
         }
         Ok(())

@@ -78,6 +78,7 @@ impl TakeStatement {
         };
         let settle = Settle {
             call_id: read_id(call_id)?,
+            generation_id: None,
             settlement: Settlement::of(report),
             outcome: None,
             http_status: None,
