@@ -4,7 +4,7 @@
 Each has its own ledger and the same simulated OpenRouter, polls as set, and is asked for its health every 10 s by a process
 of its own, as Docker does it (what Docker itself needs for that is not counted). Linux only; loopback only.
 
-    bench/idle.py [--sidecars 20] [--seconds 180] [--program target/release/mai-usage]
+    bench/idle.py [--sidecars 20] [--seconds 180] [--program FILE]
 """
 
 import argparse
@@ -33,13 +33,17 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sidecars", type=int, default=20)
     parser.add_argument("--seconds", type=int, default=180)
-    parser.add_argument("--program", type=Path, help="built with --release where it is not given")
+    parser.add_argument("--program", type=Path, help="built as it is shipped where it is not given")
     return parser.parse_args()
 
 
-def built(profile, package):
-    subprocess.run(["cargo", "build", "--quiet", "--locked", "--profile", profile, "--package", package], cwd=ROOT, check=True)
-    return ROOT / "target" / ("debug" if profile == "dev" else profile) / package
+def shipped():
+    return Path(subprocess.run([ROOT / "scripts" / "shipped.sh"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip())
+
+
+def simulator_program():
+    subprocess.run(["cargo", "build", "--quiet", "--locked", "--package", "openrouter-sim"], cwd=ROOT, check=True)
+    return ROOT / "target" / "debug" / "openrouter-sim"
 
 
 def free_address():
@@ -122,8 +126,8 @@ def measure(sidecars, seconds):
 
 def main():
     asked = arguments()
-    program = (asked.program or built("release", "mai-usage")).resolve()
-    simulator = subprocess.Popen([built("dev", "openrouter-sim")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    program = (asked.program or shipped()).resolve()
+    simulator = subprocess.Popen([simulator_program()], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     sidecars = []
     with tempfile.TemporaryDirectory(dir=ROOT / "target") as folder:
         try:

@@ -3,7 +3,7 @@
 # proxies on the second.
 #   --full       more turns, and longer ones
 #   --litellm    also LiteLLM (PyPI); --portkey  also the Portkey gateway (npm)
-#   --growth     instead of all that: how the cost grows
+#   --growth     instead of all that: how the cost grows; --hour  whether memory grows in an hour of load
 #   --json FILE  also the figures as JSON; --write  the tables into docs/benchmarks.md; --help  the rest
 set -eu
 cd "$(dirname "$0")/.."
@@ -43,7 +43,6 @@ done
 
 ulimit -n "$(ulimit -Hn)"
 export SQLX_OFFLINE=true
-# One after the other: together they would share the features of their libraries, and the sidecar would not be the one that is shipped.
-cargo build --quiet --release --locked --package mai-usage
+sidecar=$(scripts/shipped.sh)
 cargo build --quiet --release --locked --package bench
-exec taskset --cpu-list 0 target/release/bench --sidecar target/release/mai-usage --core 1 "$@"
+exec taskset --cpu-list 0 target/release/bench --sidecar "$sidecar" --core 1 "$@"

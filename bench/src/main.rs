@@ -9,6 +9,7 @@ mod document;
 mod events;
 mod figures;
 mod growth;
+mod hour;
 mod load;
 mod plan;
 mod plots;
@@ -62,6 +63,9 @@ struct Arguments {
     /// Instead of all that: how the cost grows with callers, streams and the size of the ledger.
     #[arg(long)]
     growth: bool,
+    /// Instead of all that: whether the sidecar's memory grows under so many seconds of load, an hour unless told.
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "3600")]
+    hour: Option<u64>,
     /// Entries of the ledgers with which growth is measured.
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
     sizes: Vec<u64>,
@@ -94,6 +98,12 @@ async fn main() -> anyhow::Result<()> {
     let targets = start(&ground, &arguments, in_memory.path()).await?;
     if arguments.growth {
         return grow(&ground, &arguments, machine, &targets).await;
+    }
+    if let Some(seconds) = arguments.hour {
+        let target = targets.iter().find(|target| target.process.is_some()).context("nothing to load")?;
+        let hour = hour::measure(&simulator, target, Duration::from_secs(seconds)).await?;
+        let text = hour.tables();
+        return tell(&arguments, &Told { section: "hour", machine, text, figures: &hour });
     }
     let run = run::run(&simulator, targets, &arguments.plan()).await?;
     let text = tables::tables(&run);
@@ -154,8 +164,9 @@ impl Arguments {
 
 /// Starts what is to be measured and waits until it answers.
 async fn start(ground: &Ground<'_>, arguments: &Arguments, in_memory: &Path) -> anyhow::Result<Vec<Target>> {
+    let alone = arguments.alone || arguments.hour.is_some();
     let mut targets = vec![direct::start(ground)?];
-    if !arguments.alone {
+    if !alone {
         targets.push(nginx::start(ground)?);
     }
     let program = &arguments.sidecar;
@@ -164,7 +175,7 @@ async fn start(ground: &Ground<'_>, arguments: &Arguments, in_memory: &Path) -> 
         ground,
         Sidecar { name: "mai-usage", program, database, organisation: "bench_disk" },
     )?);
-    if !arguments.alone {
+    if !alone {
         let (name, organisation) = ("mai-usage, no flush", "bench_memory");
         let database = &in_memory.join("ledger.db");
         targets.push(sidecar::start(ground, Sidecar { name, program, database, organisation })?);

@@ -118,8 +118,8 @@ impl Books {
         status: StatusCode,
     ) -> bool {
         self.generation_id = Some(generation_id);
-        tokio::time::timeout(PATIENCE, self.close(End::Complete, told, status, Waits::Client)).await
-            == Ok(true)
+        let closed = Box::pin(self.close(End::Complete, told, status, Waits::Client));
+        tokio::time::timeout(PATIENCE, closed).await == Ok(true)
     }
 
     /// W3: settles the call if its cost was told, else leaves it to `/generation`, else to the operator. False where none of
@@ -229,7 +229,8 @@ impl Books {
         write: impl Fn() -> F,
     ) -> Option<T> {
         loop {
-            let error = match write().await {
+            // In a box of its own, as a call's task is as large as the largest step that it may wait for.
+            let error = match Box::pin(write()).await {
                 Ok(answer) => return Some(answer),
                 Err(error) => error,
             };

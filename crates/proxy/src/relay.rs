@@ -46,14 +46,14 @@ impl Relay {
     pub(crate) async fn run(self) {
         let Self { road, call, headers, body, body_memory, key, to_client, in_flight } = self;
         let (endpoint, deadline) = (call.endpoint, Instant::now() + CALL_TIMEOUT);
-        let books = match Books::admit(road.clone(), call, key.clone()).await {
+        let books = match Box::pin(Books::admit(road.clone(), call, key.clone())).await {
             Ok(books) => books,
             Err(error) => return refuse(to_client, Refusal::NotRecorded(error)),
         };
         if to_client.is_closed() {
             return books.void("client-left", "the client left before it was sent".to_owned(), None).await;
         }
-        let sent = timeout(HEAD_TIMEOUT, road.options.upstream.post(endpoint, headers, body, &key));
+        let sent = timeout(HEAD_TIMEOUT, Box::pin(road.options.upstream.post(endpoint, headers, body, &key)));
         let head = tokio::select! {
             head = sent => Some(head),
             () = books.given_up() => None,
@@ -63,9 +63,9 @@ impl Relay {
             Some(Ok(Ok(response))) if response.status().is_success() => {
                 let (head, body) = response.into_parts();
                 let answer = Answer::new(&head, body, road.memory.for_answer(), deadline);
-                relay(books, &head, answer, to_client).await;
+                relay(books, head, answer, to_client).await;
             }
-            Some(Ok(Ok(response))) => pass_error_on(books, response, to_client).await,
+            Some(Ok(Ok(response))) => Box::pin(pass_error_on(books, response, to_client)).await,
             Some(Ok(Err(error @ UpstreamError::Unreachable(_)))) => {
                 let note = error.to_string();
                 refuse(to_client, Refusal::Unreachable(error));
@@ -164,12 +164,13 @@ fn generation_header(headers: &HeaderMap) -> Option<String> {
 /// Passes a 2xx answer on and settles the call.
 async fn relay(
     mut books: Books,
-    upstream: &response::Parts,
+    upstream: response::Parts,
     mut answer: Answer,
     to_client: oneshot::Sender<Result<Head, Refusal>>,
 ) {
     let (status, passed) = (upstream.status, headers::to_client(&upstream.headers));
     let in_header = generation_header(&upstream.headers);
+    drop(upstream);
     let (mut held, mut ended) = (Vec::new(), None);
     if in_header.is_none() {
         ended = answer.hold_until_id_known(&mut held, &books).await;
@@ -188,7 +189,7 @@ async fn relay(
             }
             drop((answer, held));
             refuse(to_client, Refusal::AnswerNotRecorded);
-            books.close(End::Complete, told, status, Waits::Nobody).await;
+            Box::pin(books.close(End::Complete, told, status, Waits::Nobody)).await;
             return;
         }
         Some(generation_id) => {
@@ -203,7 +204,8 @@ async fn relay(
         }
         // Nobody could ask about it again, so it is booked before the client sees it.
         None if is_whole => {
-            books.close(End::Complete, answer.reader.told().clone(), status, Waits::Client).await;
+            let told = answer.reader.told().clone();
+            Box::pin(books.close(End::Complete, told, status, Waits::Client)).await;
             Passage::begin(to_client, (status, passed), answer, held, ended).end(given_up).await;
             return;
         }
@@ -232,5 +234,5 @@ async fn relay(
     let told = answer.reader.told().clone();
     // This closes the connection of an answer that did not end, which is what stops its bill.
     drop(answer);
-    books.close(end, told, status, Waits::Nobody).await;
+    Box::pin(books.close(end, told, status, Waits::Nobody)).await;
 }

@@ -191,6 +191,21 @@ async fn one_generation_is_booked_once_and_the_clash_is_visible() {
     assert_eq!(visible, 1);
 }
 
+/// Its generation id and its cost are one commit, which its head waits for.
+#[tokio::test]
+async fn a_plain_answer_that_comes_whole_is_booked_before_its_client_sees_it() {
+    let house = House::new().await;
+    for entries in 1..=3 {
+        let answer = house.chat(false, &json!({})).send().await.unwrap();
+        let ledger = house.ledger().await;
+        let unsettled = ledger.unsettled(None).await.unwrap();
+        assert_eq!((unsettled.intent, unsettled.open), (0, 0));
+        assert_eq!(ledger.verify().await.unwrap().entries, entries);
+        answer.bytes().await.unwrap();
+    }
+    house.assert_books_are_the_bill().await;
+}
+
 #[tokio::test]
 async fn openrouter_is_told_which_application_asks() {
     let house = House::with(&[("APP_TITLE", "mAI")]).await;

@@ -15,7 +15,7 @@ use crate::writes::calls::{CallRow, CallState, as_json};
 use crate::writes::memory::Memory;
 
 /// Who made a call, as Open `WebUI` told it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asker {
     /// The account's id.
     pub user_id: UserId,
@@ -78,8 +78,11 @@ impl WriteTogether for NewCall {
         memory: &mut Memory,
         _: &mut SqliteConnection,
     ) -> Result<Vec<Admission>, WriteError> {
-        let seen: Vec<_> = calls.iter().map(|call| (&call.asker, call.admitted_at)).collect();
-        see_in(batch, &seen)?;
+        let seen = calls.iter().map(|call| (&call.asker, call.admitted_at));
+        let seen: Vec<_> = seen.filter(|(asker, at)| memory.is_news(asker, *at)).collect();
+        if !seen.is_empty() {
+            see_in(batch, &seen)?;
+        }
         let rows: Vec<_> = calls.iter().map(|call| call.row()).collect();
         // The numbers are places in `CallRow::sealed`.
         batch.push(

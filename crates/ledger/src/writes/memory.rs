@@ -2,14 +2,22 @@
 
 use std::collections::HashMap;
 
+use jiff::{SignedDuration, Timestamp};
+use metering::UserId;
 use sqlx::SqliteConnection;
 
-use crate::CallId;
 use crate::error::WriteError;
 use crate::writes::calls::{self, CallRow};
+use crate::{Asker, CallId};
 
 /// Rows that are kept: twice as many as calls that may be under way at once, by default.
 const MOST_CALLS: usize = 2_048;
+
+/// Askers that are kept.
+const MOST_ASKERS: usize = 1_024;
+
+/// For so long an asker of whom the same is told is not written again.
+const SEEN_FOR: SignedDuration = SignedDuration::from_mins(1);
 
 /// What the last commits left. Only the writer writes the file; whatever may have changed it otherwise, or undone a change, has
 /// all of this forgotten.
@@ -17,6 +25,8 @@ const MOST_CALLS: usize = 2_048;
 pub(crate) struct Memory {
     /// Calls under way.
     calls: HashMap<CallId, CallRow>,
+    /// Who asked last, and when that was written.
+    askers: HashMap<UserId, (Asker, Timestamp)>,
     /// The id of the next entry.
     pub(crate) next_entry_id: Option<i64>,
 }
@@ -28,6 +38,22 @@ impl Memory {
             self.calls.clear();
         }
         self.calls.insert(call_id, row);
+    }
+
+    /// Whether an asker has to be written: he may be new, something else is told of him, or it is a minute ago. It counts as written
+    /// by the commit that is about to be made.
+    pub(crate) fn is_news(&mut self, asker: &Asker, at: Timestamp) -> bool {
+        let is_known = self
+            .askers
+            .get(&asker.user_id)
+            .is_some_and(|(known, seen_at)| known == asker && at.duration_since(*seen_at) < SEEN_FOR);
+        if !is_known {
+            if self.askers.len() >= MOST_ASKERS {
+                self.askers.clear();
+            }
+            self.askers.insert(asker.user_id.clone(), (asker.clone(), at));
+        }
+        !is_known
     }
 
     /// All is read again.

@@ -30,6 +30,42 @@ async fn a_generation_id_settles_once_and_the_clash_is_visible() {
     assert_eq!((verification.entries, verification.findings), (1, vec![]));
 }
 
+/// An answer that came whole has no W2 of its own.
+#[tokio::test]
+async fn a_call_is_settled_with_the_generation_id_that_comes_with_its_cost() {
+    let books = Books::new().await;
+    let (call, _) = books.admit("anna").await;
+    let mut at_once = settle(call, "1");
+    at_once.generation_id = Some("gen-1790000000-AAAA".into());
+    let booked = Settled::Booked { charge: PicoUsd::new(1_300_000_000_000) };
+    assert_eq!(books.ledger.settle(at_once.clone()).await.unwrap(), booked);
+    assert_eq!(books.ledger.settle(at_once.clone()).await.unwrap(), Settled::Already);
+    // Its id counts for others, too.
+    at_once.call_id = books.admit("bob").await.0;
+    assert_eq!(books.ledger.settle(at_once).await.unwrap(), Settled::Clash);
+    books.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_settling_for_which_nobody_waits_shares_the_next_commit() {
+    let books = Books::new().await;
+    let one = books.open_call("anna", "gen-1790000000-AAAA").await;
+    let other = books.open_call("bob", "gen-1790000000-BBBB").await;
+    let commits = books.ledger.commits();
+    let before = *commits.borrow();
+    let (one, other, _) = tokio::join!(
+        books.ledger.settle_soon(settle(one, "1")),
+        books.ledger.settle_soon(settle(other, "1")),
+        books.admit("carl"),
+    );
+    assert!(matches!((one.unwrap(), other.unwrap()), (Settled::Booked { .. }, Settled::Booked { .. })));
+    assert_eq!(*commits.borrow() - before, 1);
+    // And where no other commit comes, it has its own.
+    let last = books.open_call("anna", "gen-1790000000-CCCC").await;
+    books.ledger.settle_soon(settle(last, "1")).await.unwrap();
+    books.assert_sound().await;
+}
+
 #[tokio::test]
 async fn what_a_broken_answer_told_is_kept_for_the_entry() {
     let books = Books::new().await;
