@@ -1,12 +1,13 @@
 //! Many writes in one commit: none disturbs another, and each caller learns what became of his own.
 
 use futures_util::future::join_all;
+use jiff::SignedDuration;
 use ledger::{CallId, Settled, WriteError};
 use metering::{OrgId, UserId};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
 
-use crate::{Books, known, settle};
+use crate::{Books, known, now, settle};
 
 /// What a caller learned, in a word.
 fn word<T>(outcome: &Result<T, WriteError>) -> &'static str {
@@ -124,4 +125,31 @@ async fn a_failed_commit_leaves_nothing_behind() {
     connection.close().await.unwrap();
     assert_eq!(booked, ["gen-1790000000-B"]);
     books.assert_sound().await;
+}
+
+/// One who tells nothing new is written once a minute; what is new of him at once.
+#[tokio::test]
+async fn an_asker_is_written_when_there_is_news_of_him() {
+    let books = Books::new().await;
+    let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let start = now();
+    for (after, name, written) in [
+        (SignedDuration::ZERO, "Anna", ("Anna", 0)),
+        (SignedDuration::from_secs(59), "Anna", ("Anna", 0)),
+        (SignedDuration::from_secs(60), "Anna", ("Anna", 60)),
+        (SignedDuration::from_secs(61), "Anna Nowak", ("Anna Nowak", 61)),
+    ] {
+        let mut call = books.call("anna");
+        call.asker.name = Some(name.to_owned());
+        call.admitted_at = start + after;
+        let admission = books.ledger.admit(call).await.unwrap();
+        assert_eq!(admission.first_of_user, after.is_zero());
+        let known: (String, i64) = sqlx::query_as("SELECT name, last_seen_at_ms FROM users")
+            .fetch_one(&mut connection)
+            .await
+            .unwrap();
+        let seen_at = start + SignedDuration::from_secs(written.1);
+        assert_eq!(known, (written.0.to_owned(), seen_at.as_millisecond()));
+    }
 }
