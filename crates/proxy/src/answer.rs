@@ -222,6 +222,19 @@ pub(crate) mod tests {
         (Ends(sender), answer_of(Pieces(pieces)))
     }
 
+    #[tokio::test]
+    async fn only_what_has_come_already_is_held() {
+        let (ends, mut answer) = ends();
+        let mut held = Vec::new();
+        assert_eq!(answer.hold_what_is_there(&mut held).await, None);
+        ends.send(b"half ");
+        assert_eq!(answer.hold_what_is_there(&mut held).await, None);
+        ends.send(b"and whole");
+        drop(ends);
+        assert_eq!(answer.hold_what_is_there(&mut held).await, Some(End::Complete));
+        assert_eq!(held.concat(), b"half and whole");
+    }
+
     /// A flood always has a next piece, so that its time-out alone would never come.
     #[tokio::test(start_paused = true)]
     async fn a_flood_ends_at_its_deadline() {
