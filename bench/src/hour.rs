@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use crate::books::{self, Judgement};
 use crate::load::{self, Calls, Streamed};
 use crate::plan::Streams;
-use crate::run::say;
+use crate::run::{REST, say};
 use crate::tables::{mib, table};
 use crate::target::Target;
 
@@ -18,9 +18,6 @@ use crate::target::Target;
 const RATE: u32 = 100;
 const TURN: Duration = Duration::from_secs(10);
 const STREAMS: Streams = Streams::of(200, 50, 1_000);
-
-/// Before memory is looked at.
-const REST: Duration = Duration::from_secs(1);
 
 /// Into so many parts the time is divided. Memory may still grow in the first: connections, prepared statements, the page cache.
 const PARTS: u32 = 12;

@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::target::Target;
 
 /// Before idle memory is looked at, and after the last stream.
-const REST: Duration = Duration::from_secs(1);
+pub(crate) const REST: Duration = Duration::from_secs(1);
 
 /// All figures of a run.
 #[derive(Debug, Serialize)]

@@ -80,6 +80,9 @@ impl Answer {
                     bytes += piece.len();
                     self.read_along(&piece);
                     held.push(Bytes::copy_from_slice(&piece));
+                    if !self.memory.grow(piece.len()) {
+                        return None;
+                    }
                 }
                 Poll::Ready(Err(end)) => {
                     self.reader.finish();

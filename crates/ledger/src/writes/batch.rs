@@ -29,10 +29,16 @@ impl Batch {
         self.parameters.extend(parameters);
     }
 
+    /// Has the batch end here with an error where a condition holds.
+    pub(crate) fn stop_where(&mut self, condition: &'static str, parameter: String) {
+        // A text that is no JSON is an error; `raise` is for triggers alone.
+        self.sql.push_str("SELECT json('') WHERE ");
+        self.push(condition, [parameter]);
+    }
+
     /// Has the batch end here with an error unless the statement before this wrote so many rows.
     pub(crate) fn expect_rows(&mut self, rows: usize) {
-        // A text that is no JSON is an error; `raise` is for triggers alone.
-        self.push("SELECT json('') WHERE changes() <> CAST(? AS INTEGER)", [rows.to_string()]);
+        self.stop_where("changes() <> CAST(? AS INTEGER)", rows.to_string());
     }
 
     /// Runs all up to the first that fails, which undoes nothing of those before it.

@@ -209,13 +209,14 @@ fn generations_to_book(calls: &[CallRow]) -> Result<String, WriteError> {
 
 /// Has the batch end here with an error where one of these generations has its settling entry already.
 fn stop_at_clash(batch: &mut Batch, generations: String) {
-    // A text that is no JSON is an error.
-    batch.push(
-        "SELECT json('')
-         FROM json_each(?) AS wanted
-         WHERE EXISTS (SELECT 1 FROM entries WHERE generation_id = wanted.value AND kind <> 'adjustment')
-             OR EXISTS (SELECT 1 FROM statement_matches WHERE generation_id = wanted.value)",
-        [generations],
+    batch.stop_where(
+        "EXISTS (
+             SELECT 1
+             FROM json_each(?) AS wanted
+             WHERE EXISTS (SELECT 1 FROM entries WHERE generation_id = wanted.value AND kind <> 'adjustment')
+                 OR EXISTS (SELECT 1 FROM statement_matches WHERE generation_id = wanted.value)
+         )",
+        generations,
     );
 }
 

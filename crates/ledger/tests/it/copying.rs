@@ -9,7 +9,6 @@ use ledger::{
     CopyError, EmptyPlace, Finding, Ledger, LedgerReader, OpenError, OrganisationFacts, PlaceError,
 };
 use metering::OrgId;
-use sqlx::{Connection as _, SqliteConnection};
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
@@ -133,8 +132,7 @@ async fn a_damaged_ledger_makes_no_sound_copy() {
     let books = Books::new().await;
     let call_id = books.open_call("anna", "gen-1790000000-a").await;
     books.ledger.settle(settle(call_id, "0.5")).await.unwrap();
-    let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let mut connection = books.connection().await;
     sqlx::query("UPDATE daily_usage SET requests = 2").execute(&mut connection).await.unwrap();
     let error = books.ledger.reader().copy_to(&books.folder.path().join("copy.db")).await.unwrap_err();
     assert!(matches!(error, CopyError::Damaged { .. }) && error.to_string().contains("roll-up"), "{error}");

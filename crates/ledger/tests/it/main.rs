@@ -111,6 +111,12 @@ impl Books {
         call_id
     }
 
+    /// To the file itself, past the ledger.
+    async fn connection(&self) -> SqliteConnection {
+        let url = format!("sqlite:{}", self.folder.path().join("usage.db").display());
+        SqliteConnection::connect(&url).await.unwrap()
+    }
+
     async fn assert_sound(&self) {
         let verification = self.ledger.reader().verify().await.unwrap();
         assert_eq!(verification.findings, []);

@@ -3,7 +3,6 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use ledger::{Ledger, OpenError};
-use sqlx::{Connection as _, SqliteConnection};
 use tokio_util::task::TaskTracker;
 
 use crate::Books;
@@ -88,8 +87,7 @@ async fn a_missing_folder_is_named() {
 #[tokio::test]
 async fn no_question_about_unsettled_calls_scans_the_table() {
     let books = Books::new().await;
-    let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let mut connection = books.connection().await;
     for question in [
         "SELECT count(*) FROM calls WHERE state = 'intent'",
         "SELECT count(*) FROM calls WHERE state = 'open'",

@@ -3,7 +3,6 @@
 use ledger::{Asked, Ending, LeaveOpen, Settled, UsageBy, WriteError};
 use metering::{CostSource, PicoUsd, Report, Settlement, Tokens};
 use proptest::prelude::*;
-use sqlx::{Connection as _, SqliteConnection};
 
 use crate::{Books, known, now, report, settle};
 
@@ -164,8 +163,7 @@ async fn entries_and_final_states_cannot_be_changed_by_any_statement() {
     let books = Books::new().await;
     let call = books.open_call("anna", "gen-1790000000-AAAA").await;
     books.ledger.settle(settle(call, "1")).await.unwrap();
-    let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let mut connection = books.connection().await;
     for statement in [
         "UPDATE entries SET cost_pico_usd = 0",
         "UPDATE entries SET digest = NULL",
@@ -205,8 +203,7 @@ async fn verify_names_what_was_tampered_with() {
         let books = Books::new().await;
         let call = books.open_call("anna", "gen-1790000000-AAAA").await;
         books.ledger.settle(settle(call, "1")).await.unwrap();
-        let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
-        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        let mut connection = books.connection().await;
         sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
         let findings = books.ledger.reader().verify().await.unwrap().findings;
         assert!(

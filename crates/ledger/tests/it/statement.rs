@@ -6,7 +6,6 @@ use ledger::{
     CallId, Ending, NewReconciliation, Settled, StatementCounts, StatementDay, UsageBy, WriteError,
 };
 use metering::{Cost, ExternalUser, PicoUsd, StatedGeneration, Statement, Tokens, UserId};
-use sqlx::{Connection as _, SqliteConnection};
 
 use crate::{Books, at, settle};
 
@@ -78,8 +77,7 @@ impl Books {
     }
 
     async fn rows(&self, query: &'static str) -> Vec<(String, i64)> {
-        let url = format!("sqlite:{}", self.folder.path().join("usage.db").display());
-        let mut connection = SqliteConnection::connect(&url).await.unwrap();
+        let mut connection = self.connection().await;
         sqlx::query_as(query).fetch_all(&mut connection).await.unwrap()
     }
 
@@ -202,8 +200,7 @@ async fn a_call_that_claims_an_unattributed_generation_books_nothing() {
     assert_eq!(books.usage(UsageBy::Nothing).await[0].cost_pico_usd, usd("1").pico());
     books.assert_sound().await;
     // And the database itself refuses a second one.
-    let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let mut connection = books.connection().await;
     let copy = "INSERT INTO entries SELECT 99, 'call', calls.id, entries.generation_id, entries.org_id, entries.user_id, model,
             entries.model_asked, entries.provider, day, occurred_at_ms, booked_at_ms, requests, 0, 0, 0, 0, cost_text, cost_exact,
             cost_pico_usd, cost_source, entries.markup, charge_pico_usd, NULL

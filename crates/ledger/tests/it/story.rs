@@ -2,7 +2,7 @@
 
 use ledger::{LeaveOpen, Settled};
 use metering::{CostSource, PicoUsd, Settlement};
-use sqlx::{Connection as _, Row as _, SqliteConnection};
+use sqlx::Row as _;
 
 use crate::{Books, now, report, settle};
 
@@ -45,8 +45,7 @@ async fn a_morning_is_booked_and_survives_a_restart() {
 
 /// The views have the original's columns, money in USD, and agree with one another.
 async fn assert_views(books: &Books) {
-    let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let mut connection = books.connection().await;
     let day = sqlx::query(
         "SELECT id, usage_date, total_tokens, total_requests, raw_cost, markup_cost, primary_model, unique_users
          FROM client_daily_usage",

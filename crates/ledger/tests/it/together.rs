@@ -5,7 +5,7 @@ use jiff::SignedDuration;
 use ledger::{CallId, Settled, WriteError};
 use metering::{OrgId, UserId};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::{Books, known, now, settle};
 
@@ -131,8 +131,7 @@ async fn a_failed_commit_leaves_nothing_behind() {
 #[tokio::test]
 async fn an_asker_is_written_when_there_is_news_of_him() {
     let books = Books::new().await;
-    let url = format!("sqlite:{}", books.folder.path().join("usage.db").display());
-    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let mut connection = books.connection().await;
     let start = now();
     for (after, name, written) in [
         (SignedDuration::ZERO, "Anna", ("Anna", 0)),
