@@ -32,6 +32,10 @@ pub struct SeenRequest {
     pub model: Option<String>,
 }
 
+/// When a request was there whole, on the simulator's clock: as [`SeenRequest::arrived_ms`], for who answers it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrived(pub(crate) i64);
+
 /// The last requests.
 #[derive(Debug, Default)]
 pub(crate) struct RequestLog {

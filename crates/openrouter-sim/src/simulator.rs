@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::inference::Named;
 use crate::keyring::sha256_hex;
 use crate::refusal::Refusal;
-use crate::seen::{SeenRequest, redacted};
+use crate::seen::{Arrived, SeenRequest, redacted};
 use crate::truth::Charge;
 use crate::world::World;
 use crate::{Knobs, Options, account, control, inference};
@@ -158,7 +158,7 @@ async fn serve(stream: TcpStream, router: Router, stopping: CancellationToken) {
 
 /// Reads the whole body and logs the request, if it is one for OpenRouter.
 async fn note(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let body: Bytes = match to_bytes(body, LARGEST_BODY_BYTES).await {
         Ok(body) => body,
         Err(_) => {
@@ -167,8 +167,10 @@ async fn note(State(world): State<Arc<World>>, request: Request, next: Next) -> 
     };
     if !parts.uri.path().starts_with("/sim/") {
         let Named { user, model } = Named::read(&parts.headers, &body);
+        let arrived_ms = world.clock.now_ms();
+        parts.extensions.insert(Arrived(arrived_ms));
         let seen = SeenRequest {
-            arrived_ms: world.clock.now_ms(),
+            arrived_ms,
             method: parts.method.as_str().to_owned(),
             path: parts.uri.to_string(),
             headers: redacted(&parts.headers),

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::Router;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
@@ -16,6 +16,7 @@ use crate::clock::instant_text;
 use crate::json::Object;
 use crate::money::PicoUsd;
 use crate::refusal::{Refusal, ok};
+use crate::seen::Arrived;
 use crate::truth::Generation;
 use crate::world::World;
 
@@ -29,14 +30,25 @@ pub(super) fn routes() -> Router<Arc<World>> {
 }
 
 /// Any valid key of the account may read any of its generations.
-async fn show(State(world): State<Arc<World>>, headers: HeaderMap, Query(wanted): Query<Wanted>) -> Response {
-    match look_up(&world, &headers, wanted.id.as_deref()) {
+async fn show(
+    State(world): State<Arc<World>>,
+    Extension(arrived): Extension<Arrived>,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Response {
+    match look_up(&world, arrived, &headers, wanted.id.as_deref()) {
         Ok(generation) => ok(Object::new().object("data", record(&generation))),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-fn look_up(world: &World, headers: &HeaderMap, id: Option<&str>) -> Result<Arc<Generation>, Refusal> {
+/// What was known when the question arrived.
+fn look_up(
+    world: &World,
+    Arrived(arrived_ms): Arrived,
+    headers: &HeaderMap,
+    id: Option<&str>,
+) -> Result<Arc<Generation>, Refusal> {
     any_key(world, headers)?;
     let id = id.ok_or_else(|| Refusal::validation("id", "Required"))?;
     let found = world.bill().find(id);
@@ -45,7 +57,7 @@ fn look_up(world: &World, headers: &HeaderMap, id: Option<&str>) -> Result<Arc<G
         return Err(faulty(&fault));
     }
     let settled = |generation: &Arc<Generation>| {
-        world.clock.now_ms() >= generation.charged_ms.saturating_add(generation.settle_after_ms)
+        arrived_ms >= generation.charged_ms.saturating_add(generation.settle_after_ms)
     };
     let missed = |generation: &Arc<Generation>| {
         let one_less = |left: u32| left.checked_sub(1);
