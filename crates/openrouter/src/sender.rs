@@ -197,21 +197,24 @@ impl Link {
 
     /// Sends a request and drives the connection until the head has come.
     async fn exchange(
-        mut self,
+        self,
         request: Request,
         idle: &Arc<Idle>,
     ) -> Result<http::Response<AnswerBody>, TrySendError<Request>> {
-        let mut is_over = false;
+        let Self { mut requests, connection } = self;
+        let mut connection = Some(connection);
         let answer = {
-            let mut answer = pin!(self.requests.try_send_request(request));
+            let mut answer = pin!(requests.try_send_request(request));
             poll_fn(|context| {
-                // Once it is over, the answer tells why.
-                is_over = is_over || Pin::new(&mut self.connection).poll(context).is_ready();
+                // Once it is over it has to go: until then it owns a request that it did not take, and nobody would hear of it.
+                if connection.as_mut().is_some_and(|open| Pin::new(open).poll(context).is_ready()) {
+                    connection = None;
+                }
                 answer.as_mut().poll(context)
             })
             .await?
         };
-        let link = (!is_over).then_some(self);
+        let link = connection.map(|connection| Self { requests, connection });
         Ok(answer
             .map(|body| Driven { body, link, waker: QuietWaker::new(), idle: idle.clone() }.boxed_unsync()))
     }
@@ -279,6 +282,7 @@ fn host_of(address: &Uri) -> Result<HeaderValue, InvalidHeaderValue> {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
 
     use super::*;
 
@@ -348,6 +352,35 @@ mod tests {
             };
             tokio::time::timeout(Duration::from_secs(5), let_go).await.unwrap();
         }
+    }
+
+    /// So many at once that not all can be looked at within tokio's budget of a task: what seems to be open may be closed.
+    #[tokio::test]
+    async fn a_call_finds_its_way_past_any_number_of_closed_connections() {
+        const CONNECTIONS: usize = 300;
+        let (sender, host) = ends().await;
+        let serving = async {
+            let mut connections = Vec::new();
+            for _ in 0..CONNECTIONS {
+                connections.push(host.accept().await.unwrap().0);
+            }
+            for connection in &mut connections {
+                serve(connection, WHOLE).await;
+            }
+            connections
+        };
+        let mut asking = JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            let sender = sender.clone();
+            asking.spawn(async move { whole(&sender).await });
+        }
+        let (_, connections) = tokio::join!(asking.join_all(), serving);
+        assert_eq!(sender.idle.links().len(), CONNECTIONS);
+        drop(connections);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let serving = async { serve(&mut host.accept().await.unwrap().0, WHOLE).await };
+        let both = async { tokio::join!(whole(&sender), serving).0 };
+        assert_eq!(tokio::time::timeout(Duration::from_secs(5), both).await.unwrap(), "ok");
     }
 
     /// What was sent may be billed.
