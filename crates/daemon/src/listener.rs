@@ -84,11 +84,7 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, ends: Ends, roo
         };
         match accepted {
             Ok((stream, permit)) => {
-                let connection = connection(stream, router.clone(), ends.clone(), waiting.place());
-                tasks.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+                tasks.spawn(connection(stream, permit, router.clone(), ends.clone(), waiting.place()));
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -126,7 +122,14 @@ async fn make_room(places: &Places, waiting: &Waiting) -> std::io::Result<OwnedS
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, ends: Ends, place: Arc<Place>) {
+/// Answers one connection and gives its place back at the end.
+async fn connection(
+    stream: TcpStream,
+    _permit: OwnedSemaphorePermit,
+    router: Router,
+    ends: Ends,
+    place: Arc<Place>,
+) {
     let (router, asking) = (TowerToHyperService::new(router), place.clone());
     let service = service_fn(move |request| {
         let (busy, answer) = (asking.busy(), router.call(request));

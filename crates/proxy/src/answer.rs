@@ -32,18 +32,19 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Boxed, as it goes from hand to hand and would take its place in each.
     pub(crate) fn new(
         head: &response::Parts,
         body: AnswerBody,
         memory: AnswerShare,
         deadline: Instant,
-    ) -> Self {
+    ) -> Box<Self> {
         let content_type = head.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        Self { body, reader: AnswerReader::new(content_type), memory, deadline }
+        Box::new(Self { body, reader: AnswerReader::new(content_type), memory, deadline })
     }
 
     /// One of which nothing is to come any more.
-    pub(crate) fn over(head: &response::Parts, memory: AnswerShare) -> Self {
+    pub(crate) fn over(head: &response::Parts, memory: AnswerShare) -> Box<Self> {
         let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
         Self::new(head, body, memory, Instant::now() + CALL_TIMEOUT)
     }
@@ -214,13 +215,13 @@ pub(crate) mod tests {
         }
     }
 
-    fn answer_of<B: http_body::Body<Data = Bytes> + Send + 'static>(body: B) -> Answer {
+    fn answer_of<B: http_body::Body<Data = Bytes> + Send + 'static>(body: B) -> Box<Answer> {
         let (head, ()) = http::Response::new(()).into_parts();
         let body = body.map_err(|_| Cut).boxed_unsync();
         Answer::new(&head, body, Memory::default().for_answer(), Instant::now() + CALL_TIMEOUT)
     }
 
-    pub(crate) fn ends() -> (Ends, Answer) {
+    pub(crate) fn ends() -> (Ends, Box<Answer>) {
         let (sender, pieces) = mpsc::unbounded_channel();
         (Ends(sender), answer_of(Pieces(pieces)))
     }

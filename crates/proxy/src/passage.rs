@@ -74,7 +74,7 @@ impl Passage {
     pub(crate) fn begin(
         to_client: oneshot::Sender<Result<Head, Refusal>>,
         (status, headers): (StatusCode, HeaderMap),
-        mut answer: Answer,
+        mut answer: Box<Answer>,
         held: Vec<Bytes>,
         ended: Option<End>,
     ) -> Self {
@@ -82,7 +82,7 @@ impl Passage {
             answer.let_go();
         }
         let shared = Arc::new(Mutex::new(Some(UnderWay {
-            answer: Box::new(answer),
+            answer,
             held: held.into(),
             ended,
             waits_for: Side::Client,
@@ -99,7 +99,7 @@ impl Passage {
 
     /// Waits for the end, and answers with what has come by then. A client that leaves or does not read ends it; so does a
     /// limit, or the end of the program.
-    pub(crate) async fn end(mut self, given_up: impl Future<Output = ()>) -> (Answer, End) {
+    pub(crate) async fn end(mut self, given_up: impl Future<Output = ()>) -> (Box<Answer>, End) {
         let mut given_up = pin!(given_up);
         loop {
             let due = lock(&self.shared).as_ref().map_or_else(Instant::now, UnderWay::due);
@@ -112,7 +112,7 @@ impl Passage {
             // Nobody else takes it.
             if let Some(UnderWay { answer, ended, client, .. }) = lock(&self.shared).take() {
                 client.wake();
-                return (*answer, ended.unwrap_or(end));
+                return (answer, ended.unwrap_or(end));
             }
         }
     }

@@ -165,7 +165,7 @@ fn generation_header(headers: &HeaderMap) -> Option<String> {
 async fn relay(
     mut books: Books,
     upstream: response::Parts,
-    mut answer: Answer,
+    mut answer: Box<Answer>,
     to_client: oneshot::Sender<Result<Head, Refusal>>,
 ) {
     let (status, passed) = (upstream.status, headers::to_client(&upstream.headers));
@@ -198,7 +198,7 @@ async fn relay(
                 drop((answer, held));
                 refuse(to_client, Refusal::AnswerNotRecorded);
                 books.know_generation(generation_id, status).await;
-                books.leave_open("not-recorded", None).await;
+                Box::pin(books.leave_open("not-recorded", None)).await;
                 return;
             }
         }
