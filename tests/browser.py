@@ -248,7 +248,9 @@ def shown_dollars(amount: Decimal | str) -> str:
 
 
 def seconds_until(probe: Any, deadline_seconds: float = 30.0) -> float:
-    """How long it takes until `probe` gives something true, asked without a pause."""
+    """How long it takes until `probe` gives something true, asked without a pause. It has to ask the browser each time:
+    what a window is told by events (`Window.refusals`) is told only meanwhile. Events are for `Page.expect_...`.
+    """
     started = time.monotonic()
     while not probe():
         assert time.monotonic() - started < deadline_seconds, "it did not come"

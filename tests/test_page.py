@@ -626,6 +626,6 @@ def test_frames(browser: Browser, office: Office, sites: Sites) -> None:
         inside = opened.page.frame_locator("iframe").locator("mai-usage")
         inside.locator('[data-tile="today"]').wait_for()
         opened.assert_calm()
-        opened.page.goto(f"{sites.stranger.url}/frame")
-        seconds_until(lambda: [text for text in opened.trouble if "frame-ancestors" in text])
+        with opened.page.expect_console_message(lambda said: "frame-ancestors" in said.text):
+            opened.page.goto(f"{sites.stranger.url}/frame")
         assert opened.page.frame_locator("iframe").locator("mai-usage").count() == 0
