@@ -35,10 +35,12 @@ RUN find crates -name '*.rs' -exec touch {} + \
 FROM scratch
 COPY --from=build /image /
 
-# Only what the operator's .env has no business to change. Everything else has its default in the program.
+# Only what the operator's .env has no business to change. Everything else has its default in the program. glibc is to map a
+# connection's buffers, of 8 KiB each, one by one: then what a thousand streams took goes back to the system (docs/benchmarks.md).
 ENV DATABASE_PATH=/data/mai-usage.db \
     PROXY_LISTEN=0.0.0.0:8787 \
-    USAGE_LISTEN=0.0.0.0:8788
+    USAGE_LISTEN=0.0.0.0:8788 \
+    GLIBC_TUNABLES=glibc.malloc.mmap_threshold=8192
 
 # By number, so that Kubernetes can see that it is not root. A new volume takes owner and mode from /data.
 USER 65532:65532

@@ -1,18 +1,29 @@
 //! What was measured, where and how; and its place in `docs/benchmarks.md`.
 
 use std::fs;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use jiff::civil::Date;
 use jiff::{Timestamp, tz::TimeZone};
+
+use crate::figures::Times;
+use crate::tables::ms;
 
 /// The document with the figures, below the folder where a run is started.
 const DOCUMENT: &str = "docs/benchmarks.md";
 
 /// With so many processes at work before a run its times are noise.
 const BUSY: f64 = 0.5;
+
+/// What a commit of one call writes, about; and as many flushes, so far apart, tell how long one takes.
+const COMMIT: &[u8] = &[1; 32 * 1_024];
+const FLUSHES: u32 = 200;
+const BETWEEN_FLUSHES: Duration = Duration::from_millis(10);
 
 /// The UTC day.
 #[expect(clippy::disallowed_methods, reason = "a run has no other clock than the machine's")]
@@ -21,7 +32,7 @@ pub(crate) fn today() -> Date {
 }
 
 /// A sentence about the day and the machine. `folder` is where the ledger is.
-pub(crate) fn machine(folder: &Path) -> String {
+pub(crate) fn machine(folder: &Path) -> anyhow::Result<String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpus = read("/proc/cpuinfo");
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
@@ -30,14 +41,30 @@ pub(crate) fn machine(folder: &Path) -> String {
     let load = read("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or_default();
     let is_busy = load.parse().is_ok_and(|load: f64| load >= BUSY);
-    format!(
-        "{}, {cores} cores of {}, Linux {}, the ledger on {}; {} ({load} processes at work on average in the minute before).",
+    Ok(format!(
+        "{}, {cores} cores of {}, Linux {}, the ledger on {}, where a flush takes {} ms; {} ({load} processes at work on average in the minute before).",
         today(),
         model.map_or("a processor without a name", |(_, model)| model),
         kernel.trim(),
         file_system_of(folder),
+        ms(flush_us(folder)?),
         if is_busy { "**a busy machine**" } else { "a quiet machine" },
-    )
+    ))
+}
+
+/// How long the disk takes to make a small commit durable, in the middle: the same bytes of a file over and over, as in a write-ahead log
+/// that has been copied once.
+fn flush_us(folder: &Path) -> anyhow::Result<u64> {
+    let file = tempfile::tempfile_in(folder)?;
+    let mut times = Times::default();
+    for _ in 0..FLUSHES {
+        sleep(BETWEEN_FLUSHES);
+        file.write_all_at(COMMIT, 0)?;
+        let began = Instant::now();
+        file.sync_data()?;
+        times.add(began.elapsed());
+    }
+    Ok(times.percentiles().p50_us)
 }
 
 fn file_system_of(folder: &Path) -> String {

@@ -94,7 +94,7 @@ async fn main() -> anyhow::Result<()> {
     let folder = tempfile::tempdir_in(fs::canonicalize(&arguments.folder)?)?;
     let in_memory = tempfile::tempdir_in(MEMORY).context("no file system in memory")?;
     let ground = Ground { simulator: &simulator, folder: folder.path(), core: Core(arguments.core) };
-    let machine = document::machine(&arguments.folder);
+    let machine = document::machine(&arguments.folder)?;
     let targets = start(&ground, &arguments, in_memory.path()).await?;
     if arguments.growth {
         return grow(&ground, &arguments, machine, &targets).await;

@@ -26,7 +26,7 @@ pub(crate) struct Line {
 const SIZE: (u32, u32) = (720, 420);
 
 /// How many times the highest value the chart reaches, so that the names of the lines hide none of them.
-const ROOM_FOR_NAMES: u64 = 5;
+const ROOM_FOR_NAMES: u64 = 10;
 
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0x1f, 0x77, 0xb4),

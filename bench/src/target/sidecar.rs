@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use anyhow::Context as _;
+
 use super::{CHAT_PATH, Ground, KEY, Target, free_address, headers};
 use crate::books::{Books, UsageApi};
 use crate::client::Road;
@@ -10,6 +12,10 @@ use crate::process::Process;
 
 const PROXY_TOKEN: &str = "proxy-token-of-the-bench";
 const ADMIN_TOKEN: &str = "admin-token-of-the-bench";
+
+/// What the C library is told in the image.
+const TUNABLES: &str = "GLIBC_TUNABLES";
+const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 
 /// A sidecar that is to be started.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +47,7 @@ fn start_process(ground: &Ground<'_>, sidecar: Sidecar<'_>, listens: Listens) ->
     let mut command = ground.core.command(sidecar.program);
     command
         .arg("daemon")
+        .env(TUNABLES, in_dockerfile(TUNABLES)?)
         .env("OPENROUTER_HOST", ground.simulator.base_url())
         .env("OPENROUTER_API_KEY", KEY)
         .env("OPENROUTER_EXTERNAL_USER", sidecar.organisation)
@@ -51,4 +58,11 @@ fn start_process(ground: &Ground<'_>, sidecar: Sidecar<'_>, listens: Listens) ->
         .env("PROXY_LISTEN", listens.proxy.to_string())
         .env("USAGE_LISTEN", listens.usage.to_string());
     Process::start(command, &ground.folder.join(format!("{}.log", sidecar.organisation)))
+}
+
+/// What a line of the Dockerfile's `ENV` sets.
+fn in_dockerfile(name: &str) -> anyhow::Result<&'static str> {
+    let lines = DOCKERFILE.lines().map(|line| line.trim_end_matches('\\').trim());
+    let set = lines.filter_map(|line| line.split_once('=')).find(|(set, _)| *set == name);
+    set.map(|(_, value)| value).with_context(|| format!("the Dockerfile does not set {name}"))
 }
