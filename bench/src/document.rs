@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use jiff::civil::Date;
 use jiff::{Timestamp, tz::TimeZone};
 
@@ -17,8 +17,8 @@ use crate::tables::ms;
 /// The document with the figures, below the folder where a run is started.
 const DOCUMENT: &str = "docs/benchmarks.md";
 
-/// With so many processes at work before a run its times are noise.
-const BUSY: f64 = 0.5;
+/// Where others have so many percent of the cores before a run, its times are noise.
+const BUSY: u64 = 10;
 
 /// What a commit of one call writes, about; and as many flushes, so far apart, tell how long one takes.
 const COMMIT: &[u8] = &[1; 32 * 1_024];
@@ -38,17 +38,18 @@ pub(crate) fn machine(folder: &Path) -> anyhow::Result<String> {
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let cores = cpus.lines().filter(|line| line.starts_with("processor")).count();
     let kernel = read("/proc/sys/kernel/osrelease");
-    let load = read("/proc/loadavg");
-    let load = load.split(' ').next().unwrap_or_default();
-    let is_busy = load.parse().is_ok_and(|load: f64| load >= BUSY);
+    let (busy_before, ticks_before) = busy_ticks()?;
+    let flush_us = flush_us(folder)?;
+    let (busy, ticks) = busy_ticks()?;
+    let busy_percent = 100 * (busy - busy_before) / (ticks - ticks_before).max(1);
     Ok(format!(
-        "{}, {cores} cores of {}, Linux {}, the ledger on {}, where a flush takes {} ms; {} ({load} processes at work on average in the minute before).",
+        "{}, {cores} cores of {}, Linux {}, the ledger on {}, where a flush takes {} ms; {} (others had {busy_percent} % of the cores just before).",
         today(),
         model.map_or("a processor without a name", |(_, model)| model),
         kernel.trim(),
         file_system_of(folder),
-        ms(flush_us(folder)?),
-        if is_busy { "**a busy machine**" } else { "a quiet machine" },
+        ms(flush_us),
+        if busy_percent >= BUSY { "**a busy machine**" } else { "a quiet machine" },
     ))
 }
 
@@ -65,6 +66,18 @@ fn flush_us(folder: &Path) -> anyhow::Result<u64> {
         times.add(began.elapsed());
     }
     Ok(times.percentiles().p50_us)
+}
+
+/// How many ticks of all cores went to work or were stolen since the system started, and how many there were (`proc_stat(5)`).
+fn busy_ticks() -> anyhow::Result<(u64, u64)> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let all = stat.lines().next().unwrap_or_default().split_ascii_whitespace();
+    let ticks: Vec<u64> = all.skip(1).filter_map(|ticks| ticks.parse().ok()).collect();
+    let [user, nice, system, idle, waiting, interrupts, soft_interrupts, stolen, ..] = ticks[..] else {
+        bail!("/proc/stat does not tell how busy the cores are");
+    };
+    let busy = user + nice + system + interrupts + soft_interrupts + stolen;
+    Ok((busy, busy + idle + waiting))
 }
 
 fn file_system_of(folder: &Path) -> String {
