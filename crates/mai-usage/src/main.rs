@@ -11,12 +11,14 @@ mod exit;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use metering::Clock;
 use operator::{
     BackupArgs, ClientArgs, Console, DbArgs, DoctorArgs, KeysArgs, OperatorError, ReconcileArgs, ReportArgs,
     RestoreArgs, SetupArgs, StatusArgs,
 };
+use tokio::runtime::Builder;
 
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
@@ -66,10 +68,30 @@ enum Command {
     },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    daemon::choose_tls_provider();
-    let outcome = match CommandLine::parse().command {
+fn main() -> ExitCode {
+    let outcome = if is_health_check() {
+        run(Builder::new_current_thread(), commands::health::run())
+    } else {
+        daemon::choose_tls_provider();
+        run(Builder::new_multi_thread(), obey(CommandLine::parse().command))
+    };
+    outcome.unwrap_or_else(|error| exit::report(&error))
+}
+
+/// Docker asks every ten seconds beside every sidecar: neither the tree of all commands nor a thread for each core is made for that.
+fn is_health_check() -> bool {
+    std::env::args_os().skip(1).eq(["health"])
+}
+
+fn run(
+    mut runtime: Builder,
+    command: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> anyhow::Result<ExitCode> {
+    runtime.enable_all().build().context("cannot start the runtime")?.block_on(command)
+}
+
+async fn obey(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Daemon => commands::daemon::run(system_clock()).await,
         Command::Health => commands::health::run().await,
         Command::Verify { database } => commands::verify::run(database).await,
@@ -104,8 +126,7 @@ async fn main() -> ExitCode {
             done(operator::client(arguments, &mut Console::of_process(), &system_clock()).await)
         }
         Command::Demo { once } => commands::demo::run(system_clock(), once).await,
-    };
-    outcome.unwrap_or_else(|error| exit::report(&error))
+    }
 }
 
 /// The operator's commands have told what they did.
