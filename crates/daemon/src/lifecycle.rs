@@ -35,7 +35,7 @@ const USAGE_CONNECTIONS: usize = 1_024;
 const OTHER_DESCRIPTORS: usize = 2_048;
 
 /// Between two looks at idle connections to `OpenRouter`.
-const TIDY_INTERVAL: Duration = Duration::from_secs(30);
+const TIDY_INTERVAL: Duration = Duration::from_secs(10);
 
 /// A sidecar that serves.
 #[derive(Debug)]

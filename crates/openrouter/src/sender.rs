@@ -36,6 +36,10 @@ const READ_AHEAD_BYTES: usize = 32 * 1024;
 /// How long a connection is kept for the next call.
 const KEPT_FOR: Duration = Duration::from_secs(90);
 
+/// After how long without a call a connection gives back what hyper took for its calls: 16 KiB of buffers, and the channel for
+/// requests, of which a page more is in use with every 14th call, up to 18 KiB.
+const RESTS_AFTER: Duration = Duration::from_secs(2);
+
 /// The pause before and between the probes of a silent connection, and their number.
 const PROBE_AFTER: Duration = Duration::from_secs(15);
 const PROBES: u32 = 3;
@@ -68,9 +72,16 @@ pub(crate) struct Sender {
     idle: Arc<Idle>,
 }
 
-/// Connections without a call, the one that was used last at the end.
+/// Connections without a call and since when, the one that was used last at the end.
 #[derive(Debug, Default)]
-struct Idle(Mutex<Vec<(Instant, Link)>>);
+struct Idle(Mutex<Vec<(Instant, Kept)>>);
+
+#[derive(Debug)]
+enum Kept {
+    Ready(Link),
+    /// Has given back its memory.
+    Resting(Box<Stream>),
+}
 
 /// A connection. It moves only while it is polled.
 #[derive(Debug)]
@@ -135,7 +146,7 @@ impl Sender {
             Uri::try_from(format!("{}/{endpoint}", self.address.path().trim_end_matches('/')))
                 .map_err(|error| SendError::Connect(error.into()))?;
         *request.headers_mut() = headers;
-        while let Some(link) = self.idle.take() {
+        while let Some(link) = self.idle.take().await {
             match link.exchange(request, &self.idle).await {
                 Ok(answer) => return Ok(answer),
                 Err(mut error) => match error.take_message() {
@@ -148,7 +159,7 @@ impl Sender {
         link.exchange(request, &self.idle).await.map_err(|error| SendError::Sent(error.into_error()))
     }
 
-    /// Closes what has been idle for too long, and lets go of what the other side has closed.
+    /// Closes what has been idle for too long, lets go of what the other side has closed, and of memory that nobody uses.
     pub(crate) fn tidy(&self) {
         self.idle.tidy();
     }
@@ -156,43 +167,77 @@ impl Sender {
     async fn connect(&self) -> Result<Link, SendError> {
         let stream =
             self.connector.clone().oneshot(self.address.clone()).await.map_err(SendError::Connect)?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(READ_AHEAD_BYTES);
-        let (requests, connection) =
-            builder.handshake(stream).await.map_err(|e| SendError::Connect(e.into()))?;
-        Ok(Link { requests, connection: Box::new(connection) })
+        Link::over(stream).await.map_err(|error| SendError::Connect(error.into()))
     }
 }
 
 impl Idle {
     /// The connection that was used last, if the other side has left it open.
-    fn take(&self) -> Option<Link> {
+    async fn take(&self) -> Option<Link> {
         loop {
-            let (since, mut link) = self.links().pop()?;
-            if since.elapsed() < KEPT_FOR && link.is_ready() {
+            let (since, kept) = self.kept().pop()?;
+            let link = match kept {
+                Kept::Ready(link) => Ok(link),
+                Kept::Resting(stream) => Link::over(*stream).await,
+            };
+            if since.elapsed() < KEPT_FOR
+                && let Some(link) = link.ok().and_then(Link::if_ready)
+            {
                 return Some(link);
             }
         }
     }
 
     fn put(&self, link: Link) {
-        self.links().push((Instant::now(), link));
+        self.kept().push((Instant::now(), Kept::Ready(link)));
     }
 
     fn tidy(&self) {
-        self.links().retain_mut(|(since, link)| since.elapsed() < KEPT_FOR && link.is_ready());
+        let mut all = self.kept();
+        let tidied = all.drain(..).filter_map(|(since, kept)| Some((since, kept.tidied(since.elapsed())?)));
+        *all = tidied.collect();
     }
 
-    fn links(&self) -> MutexGuard<'_, Vec<(Instant, Link)>> {
+    fn kept(&self) -> MutexGuard<'_, Vec<(Instant, Kept)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl Kept {
+    /// What is left of it after so long without a call.
+    fn tidied(self, idle: Duration) -> Option<Self> {
+        if idle >= KEPT_FOR {
+            return None;
+        }
+        match self {
+            Self::Ready(link) => {
+                let link = link.if_ready()?;
+                Some(if idle < RESTS_AFTER { Self::Ready(link) } else { Self::Resting(link.rest()) })
+            }
+            // Whether it was closed shows when it is taken.
+            Self::Resting(stream) => Some(Self::Resting(stream)),
+        }
+    }
+}
+
 impl Link {
-    /// Whether another request may be sent. Nobody has to be woken for that.
-    fn is_ready(&mut self) -> bool {
+    async fn over(stream: Stream) -> hyper::Result<Self> {
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(READ_AHEAD_BYTES);
+        let (requests, connection) = builder.handshake(stream).await?;
+        Ok(Self { requests, connection: Box::new(connection) })
+    }
+
+    /// Itself, if another request may be sent. Nobody has to be woken for that.
+    fn if_ready(mut self) -> Option<Self> {
         let mut context = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.connection).poll(&mut context).is_pending() && self.requests.is_ready()
+        let is_open = Pin::new(&mut self.connection).poll(&mut context).is_pending();
+        (is_open && self.requests.is_ready()).then_some(self)
+    }
+
+    /// The bare connection. Of one that is ready nothing is on its way.
+    fn rest(self) -> Box<Stream> {
+        Box::new(self.connection.into_parts().io)
     }
 
     /// Sends a request and drives the connection until the head has come.
@@ -232,9 +277,7 @@ impl Driven {
 
     /// The body is whole: the connection is free, if it may be used again.
     fn keep_connection(&mut self) {
-        if let Some(mut link) = self.link.take()
-            && link.is_ready()
-        {
+        if let Some(link) = self.link.take().and_then(Link::if_ready) {
             self.idle.put(link);
         }
     }
@@ -341,11 +384,11 @@ mod tests {
                 connection
             };
             let (answer, connection) = tokio::join!(whole(&sender), serving);
-            assert_eq!((answer, sender.idle.links().len()), (Bytes::from("ok"), 1));
+            assert_eq!((answer, sender.idle.kept().len()), (Bytes::from("ok"), 1));
             drop(connection);
             // That it is closed is known once the system has told.
             let let_go = async {
-                while !sender.idle.links().is_empty() {
+                while !sender.idle.kept().is_empty() {
                     tokio::task::yield_now().await;
                     sender.tidy();
                 }
@@ -375,7 +418,7 @@ mod tests {
             asking.spawn(async move { whole(&sender).await });
         }
         let (_, connections) = tokio::join!(asking.join_all(), serving);
-        assert_eq!(sender.idle.links().len(), CONNECTIONS);
+        assert_eq!(sender.idle.kept().len(), CONNECTIONS);
         drop(connections);
         tokio::time::sleep(Duration::from_millis(100)).await;
         let serving = async { serve(&mut host.accept().await.unwrap().0, WHOLE).await };
@@ -417,6 +460,36 @@ mod tests {
         assert_eq!(tokio::join!(leaving, serving).1, 0);
     }
 
+    #[tokio::test]
+    async fn a_connection_that_rests_is_used_again_unless_the_host_closed_it() {
+        let (sender, host) = ends().await;
+        let rest = async || {
+            tokio::time::pause();
+            tokio::time::advance(RESTS_AFTER).await;
+            tokio::time::resume();
+            sender.tidy();
+            assert!(matches!(*sender.idle.kept().as_slice(), [(_, Kept::Resting(_))]));
+        };
+        let serving = async {
+            let mut connection = host.accept().await.unwrap().0;
+            serve(&mut connection, WHOLE).await;
+            serve(&mut connection, WHOLE).await;
+            connection
+        };
+        let asking = async {
+            let first = whole(&sender).await;
+            rest().await;
+            (first, whole(&sender).await)
+        };
+        let (answers, connection) = tokio::join!(asking, serving);
+        assert_eq!(answers, (Bytes::from("ok"), Bytes::from("ok")));
+        rest().await;
+        drop(connection);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let serving = async { serve(&mut host.accept().await.unwrap().0, WHOLE).await };
+        assert_eq!(tokio::join!(whole(&sender), serving).0, "ok");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_is_let_go() {
         let (sender, host) = ends().await;
@@ -427,7 +500,7 @@ mod tests {
         };
         let (_, mut connection) = tokio::join!(whole(&sender), serving);
         sender.tidy();
-        assert_eq!(sender.idle.links().len(), 1);
+        assert_eq!(sender.idle.kept().len(), 1);
         tokio::time::advance(KEPT_FOR).await;
         sender.tidy();
         assert_eq!(connection.read(&mut [0]).await.unwrap_or(0), 0);

@@ -24,15 +24,15 @@ use crate::{Road, body, caller, form};
 pub(crate) async fn answer(
     road: Arc<Road>,
     endpoint: Endpoint,
-    headers: &HeaderMap,
+    headers: HeaderMap,
     body: &mut Body,
 ) -> Result<Response, Refusal> {
-    let key = caller::key_for(&road, headers).await?;
+    let key = caller::key_for(&road, &headers).await?;
     let in_flight = road.in_flight.clone().try_acquire_owned().map_err(|_| Refusal::Busy)?;
-    let RequestBody { bytes, memory } = body::read(headers, body, road.memory.for_request()).await?;
+    let RequestBody { bytes, memory } = body::read(&headers, body, road.memory.for_request()).await?;
     let now = road.options.clock.now();
-    let asker = asker(&road, headers, now);
-    let edited = set_user(endpoint, headers, &bytes, asker.external_user.as_str())?;
+    let asker = asker(&road, &headers, now);
+    let edited = set_user(endpoint, &headers, &bytes, asker.external_user.as_str())?;
     drop(bytes);
     let organisation = road.options.ledger.organisation();
     let call = NewCall {
@@ -48,13 +48,16 @@ pub(crate) async fn answer(
     let relay = Relay {
         road: road.clone(),
         call,
-        headers: crate::headers::to_upstream(headers),
+        headers: crate::headers::to_upstream(&headers),
         body: edited.body,
         body_memory: memory,
         key,
         to_client,
         in_flight,
     };
+    // The head as it came lies in the buffer that it was read into. The connection, which watches for a client that leaves, has
+    // taken another one: this one goes before the answer is waited for.
+    drop(headers);
     // From here on the call goes its way whether the client waits or not.
     road.options.tasks.spawn(relay.run());
     match head.await {

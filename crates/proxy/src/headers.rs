@@ -1,7 +1,7 @@
 //! What may pass, in either direction. Everything else stays: identities do not leave the house, and cookies,
 //! lengths and encodings of one connection mean nothing on the next.
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Request headers that `OpenRouter` understands.
 const TO_UPSTREAM: [&str; 9] = [
@@ -45,11 +45,13 @@ pub(crate) fn to_client(headers: &HeaderMap) -> HeaderMap {
     only(headers, &TO_CLIENT)
 }
 
+/// Copies of the listed ones: what was received lies in its connection's buffer, which is free only when nothing of it is held.
 fn only(headers: &HeaderMap, listed: &[&'static str]) -> HeaderMap {
     let mut passed = HeaderMap::new();
     for name in listed {
-        for value in headers.get_all(*name) {
-            passed.append(HeaderName::from_static(name), value.clone());
+        let values = headers.get_all(*name).iter();
+        for copy in values.filter_map(|value| HeaderValue::from_bytes(value.as_bytes()).ok()) {
+            passed.append(HeaderName::from_static(name), copy);
         }
     }
     passed

@@ -25,6 +25,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
+use http::header;
+use http::request::Parts;
 use ledger::Ledger;
 use metering::Clock;
 use open_webui::IdentitySource;
@@ -87,17 +89,21 @@ pub fn router(options: RoadOptions) -> Router {
 /// A single entry instead of the router's own paths: those decode and normalise what they match, and nothing
 /// may reach `OpenRouter` that is not spelt exactly as listed.
 async fn handle(State(road): State<Arc<Road>>, request: Request) -> Response {
-    let (parts, mut body) = request.into_parts();
-    let outcome = match Route::of(&parts.method, &parts.uri) {
+    let (Parts { method, uri, headers, .. }, mut body) = request.into_parts();
+    let route = Route::of(&method, &uri);
+    // A client that asks first (`Expect: 100-continue`) has sent nothing and need not.
+    let has_sent = !headers.contains_key(header::EXPECT);
+    // Of the head as it came nothing is kept; `call::answer` says why.
+    drop(uri);
+    let outcome = match route {
         None => Err(Refusal::NoSuchRoute),
-        Some(Route::List(path_and_query)) => lists::answer(&road, &parts.headers, &path_and_query).await,
-        Some(Route::Completion(endpoint)) => call::answer(road, endpoint, &parts.headers, &mut body).await,
+        Some(Route::List(path_and_query)) => lists::answer(&road, &headers, &path_and_query).await,
+        Some(Route::Completion(endpoint)) => call::answer(road, endpoint, headers, &mut body).await,
     };
     match outcome {
         Ok(response) => response,
         Err(refusal) => {
-            // A client that asks first (`Expect: 100-continue`) has sent nothing and need not.
-            if !parts.headers.contains_key(http::header::EXPECT) {
+            if has_sent {
                 body::discard(&mut body, refusal.is_of_a_stranger()).await;
             }
             refusal.into_response()
