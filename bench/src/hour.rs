@@ -19,6 +19,9 @@ const RATE: u32 = 100;
 const TURN: Duration = Duration::from_secs(10);
 const STREAMS: Streams = Streams::of(200, 50, 1_000);
 
+/// The pause before a look: what was taken for calls has been given back by then, as far as it is.
+const REST_BEFORE_LOOK: Duration = Duration::from_secs(15);
+
 /// Into so many parts the time is divided. Memory may still grow in the first: connections, prepared statements, the page cache.
 const PARTS: u32 = 12;
 
@@ -35,7 +38,7 @@ pub(crate) struct Hour {
     pub(crate) books: Option<Judgement>,
 }
 
-/// A look after a round, nothing being under way.
+/// A look after a round, nothing having been under way for a while.
 #[derive(Debug, Serialize)]
 pub(crate) struct Look {
     pub(crate) seconds: u64,
@@ -58,6 +61,7 @@ pub(crate) async fn measure(
             simulator.set_knobs(Knobs::default());
             sleep(REST).await;
         }
+        sleep(REST_BEFORE_LOOK).await;
         let process = target.process.as_ref().context("what is measured has no process")?;
         let look = Look { seconds: began.elapsed().as_secs(), resident_kib: process.resident_kib() };
         say(&format!("after {} s: {} MiB", look.seconds, mib(look.resident_kib)));
