@@ -159,7 +159,7 @@ impl Sender {
         link.exchange(request, &self.idle).await.map_err(|error| SendError::Sent(error.into_error()))
     }
 
-    /// Closes what has been idle for too long, lets go of what the other side has closed, and of memory that nobody uses.
+    /// Closes what has been idle for too long or, before it rests, was closed by the other side; gives back memory of the others.
     pub(crate) fn tidy(&self) {
         self.idle.tidy();
     }
@@ -176,13 +176,14 @@ impl Idle {
     async fn take(&self) -> Option<Link> {
         loop {
             let (since, kept) = self.kept().pop()?;
+            if since.elapsed() >= KEPT_FOR {
+                continue;
+            }
             let link = match kept {
-                Kept::Ready(link) => Ok(link),
-                Kept::Resting(stream) => Link::over(*stream).await,
+                Kept::Ready(link) => Some(link),
+                Kept::Resting(stream) => Link::over(*stream).await.ok(),
             };
-            if since.elapsed() < KEPT_FOR
-                && let Some(link) = link.ok().and_then(Link::if_ready)
-            {
+            if let Some(link) = link.and_then(Link::if_ready) {
                 return Some(link);
             }
         }
@@ -221,6 +222,7 @@ impl Kept {
 }
 
 impl Link {
+    /// HTTP over an open connection.
     async fn over(stream: Stream) -> hyper::Result<Self> {
         let mut builder = http1::Builder::new();
         builder.max_buf_size(READ_AHEAD_BYTES);

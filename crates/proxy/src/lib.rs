@@ -93,7 +93,7 @@ async fn handle(State(road): State<Arc<Road>>, request: Request) -> Response {
     let route = Route::of(&method, &uri);
     // A client that asks first (`Expect: 100-continue`) has sent nothing and need not.
     let has_sent = !headers.contains_key(header::EXPECT);
-    // Of the head as it came nothing is kept; `call::answer` says why.
+    // A call that waits keeps nothing of the head as it came; `call::answer` says why.
     drop(uri);
     let outcome = match route {
         None => Err(Refusal::NoSuchRoute),
