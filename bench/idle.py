@@ -25,8 +25,8 @@ KEY = "sk-or-v1-" + 64 * "5"
 # As the HEALTHCHECK of the Dockerfile.
 HEALTH_SECONDS = 10
 
-# As the C library is told in the image.
-TUNABLES = re.search(r"GLIBC_TUNABLES=(\S+)", (ROOT / "Dockerfile").read_text())[1]
+# As the allocator is told in the image.
+HUGE_PAGES = re.search(r"MIMALLOC_ALLOW_THP=(\S+)", (ROOT / "Dockerfile").read_text())[1]
 
 # After the first poll and the first list of prices; no figure.
 REST_SECONDS = 10
@@ -59,7 +59,7 @@ class Sidecar:
     def __init__(self, program, folder, upstream):
         self.program = program
         self.environment = {
-            "GLIBC_TUNABLES": TUNABLES,
+            "MIMALLOC_ALLOW_THP": HUGE_PAGES,
             "OPENROUTER_HOST": upstream,
             "OPENROUTER_API_KEY": KEY,
             "ORGANIZATION_NAME": "Company_A",

@@ -13,8 +13,8 @@ use crate::process::Process;
 const PROXY_TOKEN: &str = "proxy-token-of-the-bench";
 const ADMIN_TOKEN: &str = "admin-token-of-the-bench";
 
-/// What the C library is told in the image.
-const TUNABLES: &str = "GLIBC_TUNABLES";
+/// What the allocator is told in the image.
+const HUGE_PAGES: &str = "MIMALLOC_ALLOW_THP";
 const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 
 /// A sidecar that is to be started.
@@ -47,7 +47,7 @@ fn start_process(ground: &Ground<'_>, sidecar: Sidecar<'_>, listens: Listens) ->
     let mut command = ground.core.command(sidecar.program);
     command
         .arg("daemon")
-        .env(TUNABLES, in_dockerfile(TUNABLES)?)
+        .env(HUGE_PAGES, in_dockerfile(HUGE_PAGES)?)
         .env("OPENROUTER_HOST", ground.simulator.base_url())
         .env("OPENROUTER_API_KEY", KEY)
         .env("OPENROUTER_EXTERNAL_USER", sidecar.organisation)
