@@ -32,11 +32,13 @@ FROM scratch
 COPY --from=build /image /
 
 # Only what the operator's .env has no business to change. Everything else has its default in the program. The allocator is to
-# take no huge pages: each would be 2 MiB of a sidecar that needs 16 (docs/benchmarks.md).
+# take no huge pages, each of which would be 2 MiB of a sidecar that needs 16, and to give back at once what is free: at rest
+# nothing comes after it that would (docs/benchmarks.md).
 ENV DATABASE_PATH=/data/mai-usage.db \
     PROXY_LISTEN=0.0.0.0:8787 \
     USAGE_LISTEN=0.0.0.0:8788 \
-    MIMALLOC_ALLOW_THP=0
+    MIMALLOC_ALLOW_THP=0 \
+    MIMALLOC_PURGE_DELAY=0
 
 # By number, so that Kubernetes can see that it is not root. A new volume takes owner and mode from /data.
 USER 65532:65532

@@ -26,7 +26,7 @@ KEY = "sk-or-v1-" + 64 * "5"
 HEALTH_SECONDS = 10
 
 # As the allocator is told in the image.
-HUGE_PAGES = re.search(r"MIMALLOC_ALLOW_THP=(\S+)", (ROOT / "Dockerfile").read_text())[1]
+ALLOCATOR = dict(re.findall(r"(MIMALLOC_\w+)=(\S+)", (ROOT / "Dockerfile").read_text()))
 
 # After the first poll and the first list of prices; no figure.
 REST_SECONDS = 10
@@ -58,8 +58,7 @@ def free_address():
 class Sidecar:
     def __init__(self, program, folder, upstream):
         self.program = program
-        self.environment = {
-            "MIMALLOC_ALLOW_THP": HUGE_PAGES,
+        self.environment = ALLOCATOR | {
             "OPENROUTER_HOST": upstream,
             "OPENROUTER_API_KEY": KEY,
             "ORGANIZATION_NAME": "Company_A",

@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use anyhow::Context as _;
-
 use super::{CHAT_PATH, Ground, KEY, Target, free_address, headers};
 use crate::books::{Books, UsageApi};
 use crate::client::Road;
@@ -13,8 +11,6 @@ use crate::process::Process;
 const PROXY_TOKEN: &str = "proxy-token-of-the-bench";
 const ADMIN_TOKEN: &str = "admin-token-of-the-bench";
 
-/// What the allocator is told in the image.
-const HUGE_PAGES: &str = "MIMALLOC_ALLOW_THP";
 const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 
 /// A sidecar that is to be started.
@@ -47,7 +43,7 @@ fn start_process(ground: &Ground<'_>, sidecar: Sidecar<'_>, listens: Listens) ->
     let mut command = ground.core.command(sidecar.program);
     command
         .arg("daemon")
-        .env(HUGE_PAGES, in_dockerfile(HUGE_PAGES)?)
+        .envs(allocator())
         .env("OPENROUTER_HOST", ground.simulator.base_url())
         .env("OPENROUTER_API_KEY", KEY)
         .env("OPENROUTER_EXTERNAL_USER", sidecar.organisation)
@@ -60,9 +56,8 @@ fn start_process(ground: &Ground<'_>, sidecar: Sidecar<'_>, listens: Listens) ->
     Process::start(command, &ground.folder.join(format!("{}.log", sidecar.organisation)))
 }
 
-/// What a line of the Dockerfile's `ENV` sets.
-fn in_dockerfile(name: &str) -> anyhow::Result<&'static str> {
+/// What the image tells the allocator, by the Dockerfile's `ENV`.
+fn allocator() -> impl Iterator<Item = (&'static str, &'static str)> {
     let lines = DOCKERFILE.lines().map(|line| line.trim_end_matches('\\').trim());
-    let set = lines.filter_map(|line| line.split_once('=')).find(|(set, _)| *set == name);
-    set.map(|(_, value)| value).with_context(|| format!("the Dockerfile does not set {name}"))
+    lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| name.starts_with("MIMALLOC_"))
 }
