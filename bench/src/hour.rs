@@ -19,8 +19,9 @@ const RATE: u32 = 100;
 const TURN: Duration = Duration::from_secs(10);
 const STREAMS: Streams = Streams::of(200, 50, 1_000);
 
-/// The pause before a look: what was taken for calls has been given back by then, as far as it is.
-const REST_BEFORE_LOOK: Duration = Duration::from_secs(15);
+/// The pause before a look, in which the sidecar closes the connections of clients that ask nothing for 30 s, and gives back
+/// what was taken for calls.
+const REST_BEFORE_LOOK: Duration = Duration::from_secs(40);
 
 /// Into so many parts the time is divided. Memory may still grow in the first: connections, prepared statements, the page cache.
 const PARTS: u32 = 12;
