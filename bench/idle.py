@@ -25,8 +25,8 @@ KEY = "sk-or-v1-" + 64 * "5"
 # As the HEALTHCHECK of the Dockerfile.
 HEALTH_SECONDS = 10
 
-# As the allocator is told in the image.
-ALLOCATOR = dict(re.findall(r"(MIMALLOC_\w+)=(\S+)", (ROOT / "Dockerfile").read_text()))
+# As the C library is told in the image.
+TUNABLES = re.search(r"GLIBC_TUNABLES=(\S+)", (ROOT / "Dockerfile").read_text())[1]
 
 # After the first poll and the first list of prices; no figure.
 REST_SECONDS = 10
@@ -58,7 +58,8 @@ def free_address():
 class Sidecar:
     def __init__(self, program, folder, upstream):
         self.program = program
-        self.environment = ALLOCATOR | {
+        self.environment = {
+            "GLIBC_TUNABLES": TUNABLES,
             "OPENROUTER_HOST": upstream,
             "OPENROUTER_API_KEY": KEY,
             "ORGANIZATION_NAME": "Company_A",

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use anyhow::Context as _;
+
 use super::{CHAT_PATH, Ground, KEY, Target, free_address, headers};
 use crate::books::{Books, UsageApi};
 use crate::client::Road;
@@ -11,6 +13,8 @@ use crate::process::Process;
 const PROXY_TOKEN: &str = "proxy-token-of-the-bench";
 const ADMIN_TOKEN: &str = "admin-token-of-the-bench";
 
+/// What the C library is told in the image.
+const TUNABLES: &str = "GLIBC_TUNABLES";
 const DOCKERFILE: &str = include_str!("../../../Dockerfile");
 
 /// A sidecar that is to be started.
@@ -43,7 +47,7 @@ fn start_process(ground: &Ground<'_>, sidecar: Sidecar<'_>, listens: Listens) ->
     let mut command = ground.core.command(sidecar.program);
     command
         .arg("daemon")
-        .envs(allocator())
+        .env(TUNABLES, in_dockerfile(TUNABLES)?)
         .env("OPENROUTER_HOST", ground.simulator.base_url())
         .env("OPENROUTER_API_KEY", KEY)
         .env("OPENROUTER_EXTERNAL_USER", sidecar.organisation)
@@ -56,8 +60,9 @@ fn start_process(ground: &Ground<'_>, sidecar: Sidecar<'_>, listens: Listens) ->
     Process::start(command, &ground.folder.join(format!("{}.log", sidecar.organisation)))
 }
 
-/// What the image tells the allocator, by the Dockerfile's `ENV`.
-fn allocator() -> impl Iterator<Item = (&'static str, &'static str)> {
+/// What a line of the Dockerfile's `ENV` sets.
+fn in_dockerfile(name: &str) -> anyhow::Result<&'static str> {
     let lines = DOCKERFILE.lines().map(|line| line.trim_end_matches('\\').trim());
-    lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| name.starts_with("MIMALLOC_"))
+    let set = lines.filter_map(|line| line.split_once('=')).find(|(set, _)| *set == name);
+    set.map(|(_, value)| value).with_context(|| format!("the Dockerfile does not set {name}"))
 }

@@ -20,10 +20,6 @@ use operator::{
 };
 use tokio::runtime::Builder;
 
-// It gives back what a load took, glibc's `malloc` does not; SQLite keeps that (docs/benchmarks.md, an hour of load).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Meters and bills the OpenRouter calls of one Open WebUI.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]

@@ -3,9 +3,8 @@
 
 use anyhow::{Context as _, ensure};
 
-/// The functions that give memory: SQLite's, which are the C library's, and the program's. Another allocator has other names.
-const ALLOCATORS: [&str; 6] =
-    ["malloc", "calloc", "realloc", "mi_malloc_aligned", "mi_zalloc_aligned", "mi_realloc_aligned"];
+/// The functions of the C library that give memory. Another allocator has other names.
+const ALLOCATORS: [&str; 5] = ["malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc"];
 
 /// What was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
